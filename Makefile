@@ -1,0 +1,67 @@
+# The project's habits, each defined once: people, pre-commit and .ci/run call these and nothing else.
+
+PYTHON ?= python3
+LAYER ?= memory://
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+VENV := .venv
+SETUP := $(PYTHON) scripts/setup.py
+PYTEST := $(VENV)/bin/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check lint types guards docs-check fmt bench clean python tools
+
+help: ## list these commands
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "  PYTHON=python3.12 chooses the Python of .venv (now: $(PYTHON));"
+	@echo "  LAYER, HOST and PORT say what the demo uses (now: $(LAYER) $(HOST) $(PORT))."
+
+setup: python ## install everything that tests and checks need, a browser included
+	@$(SETUP) dev browser
+
+demo: python ## install what the demo needs, then serve a chat page
+	@$(SETUP) demo
+	@LAYER='$(LAYER)' HOST='$(HOST)' PORT='$(PORT)' $(VENV)/bin/python -m fast_channels_tools.demo
+
+test: setup ## install what is missing, then run every test except the long ones
+	$(PYTEST) -n 2 --dist loadfile -m "not long" tests
+
+test-all: setup ## run every test, on each declared Python found on this machine
+	$(VENV)/bin/python scripts/test_all.py
+
+check: lint types guards docs-check ## format, lint, types, guards, documentation; under a minute
+
+lint: tools ## ruff: is it formatted, and does it break a rule
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+
+types: tools ## mypy and pyright, both strict, over every package
+	$(VENV)/bin/mypy
+	$(VENV)/bin/pyright --warnings
+
+guards: tools ## import direction, import purity, versions, module sizes
+	$(PYTEST) -q tests/workspace --ignore tests/workspace/test_readme.py
+
+docs-check: tools ## run the Python blocks of the documentation, look up its commands and links
+	$(PYTEST) -q tests/workspace/test_readme.py
+
+fmt: tools ## format the code and apply the safe fixes
+	$(VENV)/bin/ruff check --fix-only .
+	$(VENV)/bin/ruff format .
+
+bench: tools ## measure the speed ratios that benchmarks/ holds
+	$(VENV)/bin/python -m benchmarks
+
+clean: ## remove what these commands made inside the repository
+	rm -rf .venv .venvs uv.lock dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+python:
+	@command -v $(PYTHON) >/dev/null || { \
+	    echo "$(PYTHON): no such command; install Python 3.11 or newer, or name it: make ... PYTHON=/path/to/python3" >&2; \
+	    exit 1; }
+
+tools: python
+	@$(SETUP) dev

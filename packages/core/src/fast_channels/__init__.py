@@ -1,0 +1,32 @@
+"""Real-time messaging for any ASGI application: consumers, channel layers, any broker.
+
+from fast_channels import AsyncJsonWebsocketConsumer, lifespan, register_channel_layer
+"""
+
+from fast_channels.consumer import (
+    AsyncConsumer,
+    AsyncJsonWebsocketConsumer,
+    AsyncWebsocketConsumer,
+)
+from fast_channels.layers import (
+    BaseChannelLayer,
+    ChannelLayer,
+    InMemoryChannelLayer,
+    get_channel_layer,
+    register_channel_layer,
+)
+from fast_channels.lifespan import lifespan
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncConsumer",
+    "AsyncJsonWebsocketConsumer",
+    "AsyncWebsocketConsumer",
+    "BaseChannelLayer",
+    "ChannelLayer",
+    "InMemoryChannelLayer",
+    "get_channel_layer",
+    "lifespan",
+    "register_channel_layer",
+]

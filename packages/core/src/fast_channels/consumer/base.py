@@ -1,0 +1,209 @@
+"""The base of every consumer: an ASGI application, one instance per connection."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
+from typing import Any, ClassVar
+
+from fast_channels.consumer.connection import Connection
+from fast_channels.consumer.handlers import framework, get_handler_name, handlers_of
+from fast_channels.exceptions import StopConsumer
+from fast_channels.layers import events
+from fast_channels.layers.channel import LocalChannel
+from fast_channels.layers.counters import Counters, LossReport
+from fast_channels.layers.mailbox import Mailbox
+from fast_channels.layers.options import LayerOptions
+from fast_channels.layers.registry import channel_layers
+from fast_channels.type_defs import (
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    ChannelMessage,
+    ChannelScope,
+)
+
+__all__ = ["AsyncConsumer", "ConsumerApplication", "get_handler_name"]
+
+
+class ConsumerApplication:
+    """An ASGI application that serves each connection by a consumer of its own.
+
+    An object, not a function: Starlette's ``WebSocketRoute`` calls a function as an endpoint.
+    """
+
+    def __init__(self, consumer_class: "type[AsyncConsumer]", initkwargs: dict[str, Any]) -> None:
+        self.consumer_class = consumer_class
+        self.consumer_initkwargs = initkwargs
+
+    async def __call__(
+        self, scope: ChannelScope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        """Serve one connection."""
+        await self.consumer_class(**self.consumer_initkwargs)(scope, receive, send)
+
+    def __repr__(self) -> str:
+        return f"<{self.consumer_class.__name__} as an ASGI application>"
+
+
+@framework
+class AsyncConsumer:
+    """Calls one method per event: the client's, and the messages of a channel layer.
+
+    A message ``{"type": "chat.message"}`` reaches the method ``chat_message``. From a layer only
+    methods that the application declares are reachable. Handlers of one consumer never run at the
+    same time, and see events in order.
+    """
+
+    channel_layer_alias: str | None = "default"
+    """Which registered layer to use; None: none. An alias set here must be registered."""
+
+    cancel_on_disconnect: bool = False
+    """Cancel a running handler when the client goes, rather than let it finish."""
+
+    overrides_dispatch: ClassVar[bool] = False
+    """True where a subclass has a ``dispatch`` of its own, which then sees every message."""
+
+    scope: ChannelScope
+    channel_layer: Any
+    channel_name: str
+    base_send: ASGISendCallable
+
+    def __init__(self, **initkwargs: Any) -> None:
+        """Set attributes that the class has; ``TypeError`` for any other keyword."""
+        for name, value in initkwargs.items():
+            if name.startswith("_") or not hasattr(type(self), name):
+                raise TypeError(
+                    f"{type(self).__name__} has no attribute {name!r} to set; declare it in the "
+                    "class, or take it in __init__"
+                )
+            setattr(self, name, value)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.overrides_dispatch = cls.dispatch is not AsyncConsumer.dispatch
+
+    @classmethod
+    def as_asgi(cls, **initkwargs: Any) -> ConsumerApplication:
+        """Return an ASGI application; every connection gets ``cls(**initkwargs)``."""
+        return ConsumerApplication(cls, initkwargs)
+
+    async def __call__(
+        self, scope: ChannelScope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        """Serve the connection until it ends; an exception of a handler comes out here."""
+        self.scope = scope
+        self.base_send = send
+        self.channel_layer = layer = self._find_layer()
+        channel: Any = nullcontext()
+        if layer is not None and hasattr(layer, "channel"):
+            channel = layer.channel(make=self._make_connection)
+        async with channel:
+            await self._serve(channel, receive)
+
+    async def dispatch(self, message: ChannelMessage) -> None:
+        """Call the method for the message; ``ValueError`` if there is none.
+
+        A subclass may override this; it then gets every event and message that may reach it.
+        """
+        table = handlers_of(type(self))
+        from_client = message.get("type", "").startswith(("websocket.", "http."))
+        name = (table.for_client if from_client else table.for_layer)(message)
+        if name is None:
+            await self.unknown_message(message)
+        else:
+            await getattr(self, name)(message)
+
+    async def send(self, message: ChannelMessage) -> None:
+        """The ASGI server has the message."""
+        await self.base_send(message)
+
+    async def channels_gap(self, message: ChannelMessage) -> None:
+        """Messages of ``message["group"]`` may have been missed; override to re-synchronise."""
+
+    async def on_error(self, exception: Exception, message: ChannelMessage) -> None:
+        """A handler raised ``exception`` at ``message``.
+
+        Raising here ends the connection (a socket is closed with 1011), returning keeps it. By
+        default it is raised: the ASGI server logs it.
+        """
+        raise exception
+
+    async def channel_receive(self) -> ChannelMessage:
+        """Wait for the channel's next message, past the handlers (as upstream's attribute)."""
+        message: ChannelMessage = await self.channel_layer.receive(self.channel_name)
+        return message
+
+    # --- for subclasses of this package -------------------------------------------------------
+
+    async def unknown_message(self, message: ChannelMessage) -> None:
+        """Raise ``ValueError``: no handler is declared for the message."""
+        raise ValueError(
+            f"{type(self).__name__} has no handler for message type {message.get('type')!r}"
+        )
+
+    async def pass_on(self, message: ChannelMessage) -> None:
+        """Send a layer's ``websocket.send`` or ``websocket.close`` to the client as it is."""
+        await self.base_send(message)
+
+    async def hang_up(self, code: int) -> None:
+        """Close what is open towards the client."""
+
+    def farewell(self, code: int) -> dict[str, Any] | None:
+        """Return the event by which the consumer learns that this side ended the connection."""
+        return None
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _find_layer(self) -> Any:
+        alias = self.channel_layer_alias
+        if alias is None:
+            return None
+        if alias == "default" and "channel_layer_alias" not in _declared(type(self)):
+            return channel_layers.get(alias)
+        return channel_layers.require(alias)
+
+    def _make_connection(self, name: str, options: LayerOptions, losses: LossReport) -> Mailbox:
+        self.channel_name = name
+        return Connection(self, name, options, losses)
+
+    async def _serve(self, channel: LocalChannel | None, receive: ASGIReceiveCallable) -> None:
+        loop = asyncio.get_running_loop()
+        end_channel: Callable[[], None] | None = None
+        pump: Coroutine[Any, Any, None] | None = None
+        if isinstance(channel, LocalChannel):
+            connection = channel.mailbox
+            assert isinstance(connection, Connection)
+            end_channel = channel.end
+        else:
+            losses = LossReport(loop, self.channel_layer, Counters())
+            connection = Connection(self, "", LayerOptions(), losses)
+            if self.channel_layer is not None:
+                self.channel_name = await self.channel_layer.new_channel()
+                pump = connection.pump(self.channel_receive)
+        events.emit("consumer_started", consumer=self)
+        tasks = [loop.create_task(connection.read(receive))]
+        if pump is not None:
+            tasks.append(loop.create_task(pump))
+        cause: BaseException | None = None
+        try:
+            await connection.run(end_channel)
+        except StopConsumer:
+            pass
+        except BaseException as error:
+            cause = error
+            raise
+        finally:
+            for task in tasks:
+                task.cancel()
+            try:
+                await connection.finish(cause)
+            finally:
+                await asyncio.wait(tasks)
+                if isinstance(cause, Exception):
+                    events.emit("consumer_failed", consumer=self, exception=cause)
+                events.emit("consumer_finished", consumer=self)
+
+
+def _declared(cls: type) -> set[str]:
+    """Names that the application's classes declare, rather than ours."""
+    from_us = "fast_channels.consumer"
+    return {name for k in cls.__mro__ if not k.__module__.startswith(from_us) for name in vars(k)}

@@ -1,0 +1,399 @@
+"""One consumer's events: the client's and the layer's, in one queue, handled one at a time.
+
+Two tasks serve a connection: the server's own (main) and a reader. Main is parked while there is
+nothing to do; an event that finds it parked starts its handler in place (``in_place``), every other
+event queues. Laws: never two handlers of one consumer at a time; events in order; an exception ends
+this connection only.
+"""
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from fast_channels.consumer import in_place
+from fast_channels.consumer.handlers import GAP, PASSED_ON, handlers_of
+from fast_channels.exceptions import StopConsumer
+from fast_channels.layers.counters import LossReport
+from fast_channels.layers.mailbox import Mailbox, Message
+from fast_channels.layers.options import LayerOptions
+
+if TYPE_CHECKING:
+    from fast_channels.consumer.base import AsyncConsumer
+
+logger = logging.getLogger("fast_channels.consumer")
+
+READ_AHEAD: Final = 16
+"""Client events that wait in the queue at most; then the server's socket holds the rest back."""
+
+HANG_UP_SECONDS: Final = 2.0
+"""How long a client that does not read may delay the closing of its socket."""
+
+CLIENT: Final = float("inf")
+"""Marks a queued client event in place of its arrival (by identity): outside capacity and age."""
+
+MakeHandler = Callable[[Message], Any]
+
+_OVERFLOWN: Final[Message] = {"type": "channels.overflown"}
+
+
+class Connection(Mailbox):
+    """The mailbox of a consumer's channel, and the events of its client."""
+
+    __slots__ = (
+        "_context",
+        "_cut",
+        "_end_channel",
+        "_failure",
+        "_handlers",
+        "_handover",
+        "_in_place",
+        "_main",
+        "_parked",
+        "_read_ahead",
+        "_room",
+        "_running",
+        "code",
+        "consumer",
+        "gone",
+        "loop",
+        "told",
+    )
+
+    def __init__(
+        self,
+        consumer: "AsyncConsumer",
+        name: str,
+        options: LayerOptions,
+        losses: LossReport,
+    ) -> None:
+        super().__init__(name, options, losses)
+        self.consumer = consumer
+        self.loop = asyncio.get_running_loop()
+        self.gone = False
+        """The client has left, or is being cut off."""
+        self.told = False
+        """The consumer was told that the connection is over."""
+        self.code: int | None = None
+        """The close code of a connection that this side ends."""
+        self._end_channel: Callable[[], None] | None = None
+        self._handlers = handlers_of(type(consumer))
+        self._in_place = in_place.enabled()
+        self._context = copy_context()
+        self._main: asyncio.Task[Any] | None = asyncio.current_task()
+        self._parked: asyncio.Future[None] | None = None
+        self._handover: tuple[in_place.Suspended | BaseException, Message] | None = None
+        self._running = False
+        self._cut = False
+        self._failure: Exception | None = None
+        self._read_ahead = 0
+        self._room: asyncio.Future[None] | None = None
+
+    # --- what arrives -------------------------------------------------------------------------
+
+    def put(self, message: Message, size: int, now: float) -> bool:
+        """Handle a message of the layer at once if main is parked, else take it as any mailbox."""
+        parked = self._parked
+        if parked is not None and self._in_place and not self.queue and not parked.done():
+            self._start(self._for_layer, message, parked)
+            return True
+        if not super().put(message, size, now):
+            return False
+        self._wake_main()
+        return True
+
+    def put_gap(self, message: Message) -> None:
+        """Take a gap message; main handles it before everything that comes later."""
+        super().put_gap(message)
+        self._wake_main()
+
+    def overflown(self) -> None:
+        """The client is cut off with 1013, whatever its handler waits for."""
+        self._leave()
+        self._queue_client(_OVERFLOWN)
+        self._interrupt()
+
+    def close(self, reason: Exception | None = None) -> None:
+        """Nothing of the layer arrives any more; the client is still served."""
+        self.closed = self.closed or reason
+
+    def clear(self) -> None:
+        """Unread messages of the layer are gone; the client's events stay."""
+        client = [unread for unread in self.queue if unread[1] is CLIENT]
+        self.queue.clear()
+        self.queue.extend(client)
+        self._bytes = self.outstanding = 0
+        self._gaps = len(client)
+
+    async def read(self, receive: Callable[[], Awaitable[Any]]) -> None:
+        """Pass the client's events on until it leaves; at most ``READ_AHEAD`` wait."""
+        try:
+            while True:
+                event = await receive()
+                if event["type"] in ("websocket.disconnect", "http.disconnect"):
+                    self._client_left(event)
+                    return
+                parked = self._parked
+                if parked is not None and self._in_place and not self.queue and not parked.done():
+                    self._start(self._for_client, event, parked)
+                    continue
+                self._queue_client(event)
+                while self._read_ahead >= READ_AHEAD:
+                    await self._wait_for_room()
+        except Exception as error:
+            self._failure = error
+            self._wake_main()
+
+    async def pump(self, receive: Callable[[], Awaitable[Any]]) -> None:
+        """Pass on the messages of a layer that has nothing but ``receive``."""
+        while True:
+            message = await receive()
+            self.put(dict(message), 0, time.monotonic())
+            while len(self.queue) >= READ_AHEAD:
+                await self._wait_for_room()
+
+    # --- main ---------------------------------------------------------------------------------
+
+    async def run(self, end_channel: Callable[[], None] | None) -> None:
+        """Handle events until the connection is over; raises what ended it."""
+        self._end_channel = end_channel
+        while True:
+            while self.queue:
+                message, arrived, size = self.queue.popleft()
+                if not self.taken(arrived, size):
+                    continue
+                make: MakeHandler = self._for_layer
+                if arrived is CLIENT:
+                    self._read_ahead -= 1
+                    make = self._for_client
+                if self._room is not None:
+                    self._make_reader_room()
+                handler = self._begin(make, message)
+                await self._finish(in_place.InContext(handler, self._context), message)
+                if self.told:
+                    return
+            if self._failure is not None:
+                raise self._failure
+            await self._park()
+
+    async def finish(self, cause: BaseException | None) -> None:
+        """Every membership is over, the socket is closed, and the consumer was told, once."""
+        gone = self.gone
+        self._leave()
+        code = self.code or _close_code(cause)
+        if not self.told:
+            self.told = True
+            if not gone or self.code is not None:
+                await self._hang_up(code)
+            event = self.consumer.farewell(code)
+            if event is not None:
+                await self._say_farewell(event, cause)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _begin(self, make: MakeHandler, message: Message) -> in_place.Handler:
+        """Return the coroutine that handles the message, whatever the application declared."""
+        try:
+            handler = make(message)
+        except Exception as error:
+            return _raise(error)
+        if type(handler) is CoroutineType:
+            return cast("in_place.Handler", handler)
+        return _adapt(handler, message)
+
+    def _start(self, make: MakeHandler, message: Message, parked: "asyncio.Future[None]") -> None:
+        """Start the handler in main's name; main, which is parked, finishes what suspends."""
+        self._parked = None
+        assert self._main is not None
+        handler = self._begin(make, message)
+        try:
+            suspended = in_place.start(handler, self._context, self._main, self.loop)
+        except BaseException as error:
+            self._hand_over(error, message, parked)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            return
+        if suspended is not None:
+            self._hand_over(suspended, message, parked)
+        elif not parked.done():  # done: the handler cancelled its own task
+            self._parked = parked
+            if self.queue:
+                self._wake_main()
+
+    def _hand_over(
+        self,
+        rest: in_place.Suspended | BaseException,
+        message: Message,
+        parked: "asyncio.Future[None]",
+    ) -> None:
+        self._handover = rest, message
+        self._running = True
+        if not parked.done():
+            parked.set_result(None)
+
+    async def _park(self) -> None:
+        """Wait until there is something to do; finish a handler that was begun meanwhile."""
+        self._parked = self.loop.create_future()
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            await self._parked
+        except asyncio.CancelledError as error:
+            cancelled = error
+        self._parked = None
+        handover, self._handover = self._handover, None
+        if handover is None:
+            if cancelled is not None:
+                raise cancelled
+            return
+        rest, message = handover
+        if isinstance(rest, BaseException):
+            self._running = False
+            await self._failed(rest, message)
+        else:
+            if cancelled is not None:
+                rest.cancel(cancelled)
+            await self._finish(rest, message)
+            return
+        if cancelled is not None:
+            raise cancelled
+
+    async def _finish(self, rest: Awaitable[None], message: Message) -> None:
+        """Run a handler to its end."""
+        self._running = True
+        try:
+            await rest
+        except asyncio.CancelledError:
+            if not self._was_cut():
+                raise
+        except Exception as error:
+            self._was_cut()
+            self._running = False
+            await self._failed(error, message)
+        else:
+            self._was_cut()
+        finally:
+            self._running = False
+
+    def _was_cut(self) -> bool:
+        """True if the handler was cancelled because its client left, and for no other reason."""
+        if not self._cut:
+            return False
+        self._cut = False
+        assert self._main is not None
+        return self._main.uncancel() == 0
+
+    async def _failed(self, error: BaseException, message: Message) -> None:
+        if not isinstance(error, Exception) or isinstance(error, StopConsumer):
+            raise error
+        await in_place.InContext(self.consumer.on_error(error, message), self._context)
+
+    def _client_left(self, event: Message) -> None:
+        """End every membership at once; the rest waits for the running handler, or cancels it."""
+        self._leave()
+        self._queue_client(event)
+        if self.consumer.cancel_on_disconnect:
+            self._interrupt()
+
+    def _leave(self) -> None:
+        if self._end_channel is not None:
+            self._end_channel()
+            self._end_channel = None
+        self.gone = True
+        self.queue.clear()
+        self._bytes = self._gaps = self._read_ahead = 0
+
+    def _interrupt(self) -> None:
+        """Cancel the running handler, but not the task."""
+        if self._running and not self._cut and self._main is not None:
+            self._cut = True
+            self._main.cancel()
+
+    def _queue_client(self, event: Message) -> None:
+        self.queue.append((event, CLIENT, 0))
+        self._gaps += 1
+        self._read_ahead += 1
+        self._wake_main()
+
+    def _wake_main(self) -> None:
+        parked, self._parked = self._parked, None
+        if parked is not None and not parked.done():
+            parked.set_result(None)
+
+    async def _wait_for_room(self) -> None:
+        self._room = self.loop.create_future()
+        await self._room
+
+    def _make_reader_room(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    def _for_client(self, event: Message) -> Any:
+        consumer = self.consumer
+        if event is _OVERFLOWN:
+            return self._cut_off()
+        over = event["type"] in ("websocket.disconnect", "http.disconnect")
+        if over:
+            self.told = True
+        if consumer.overrides_dispatch:
+            return consumer.dispatch(event)
+        name = self._handlers.for_client(event)
+        if name is None:
+            return _raise(StopConsumer()) if over else consumer.unknown_message(event)
+        return getattr(consumer, name)(event)
+
+    def _for_layer(self, message: Message) -> Any:
+        consumer = self.consumer
+        try:
+            name = self._handlers.for_layer(message)
+        except ValueError:
+            name = None
+        if name is None:
+            if message["type"] in PASSED_ON:
+                return consumer.pass_on(message)
+            return consumer.unknown_message(message)
+        if consumer.overrides_dispatch and message["type"] != GAP:
+            return consumer.dispatch(message)
+        return getattr(consumer, name)(message)
+
+    async def _cut_off(self) -> None:
+        self.code = 1013
+        raise StopConsumer
+
+    async def _hang_up(self, code: int) -> None:
+        try:
+            async with asyncio.timeout(HANG_UP_SECONDS):
+                await self.consumer.hang_up(code)
+        except Exception as error:
+            logger.debug("closing a socket with %d failed: %r", code, error)
+
+    async def _say_farewell(self, event: Message, cause: BaseException | None) -> None:
+        try:
+            await in_place.InContext(self.consumer.dispatch(event), self._context)
+        except StopConsumer:
+            pass
+        except Exception:
+            if cause is None:
+                raise
+            logger.exception("%r failed in disconnect, after %r", self.consumer, cause)
+
+
+def _close_code(cause: BaseException | None) -> int:
+    if cause is None:
+        return 1000
+    return 1001 if isinstance(cause, asyncio.CancelledError) else 1011
+
+
+async def _raise(error: Exception) -> None:
+    raise error
+
+
+async def _adapt(handler: Any, message: Message) -> None:
+    """Await what a handler that is no plain coroutine function returned."""
+    if not inspect.isawaitable(handler):
+        raise TypeError(f"the handler of {message['type']!r} must be 'async def', got {handler!r}")
+    await handler

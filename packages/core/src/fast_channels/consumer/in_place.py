@@ -1,0 +1,130 @@
+"""Runs a coroutine's steps in another task's name, and hands it over where it suspends.
+
+Most handlers end without suspending. Waking a consumer's task for each of them costs more than the
+handler; so the first step runs at once, wherever the message arrived, as if the consumer's task ran
+it: ``asyncio.current_task()`` is that task (``asyncio._enter_task`` and ``_leave_task``, which the
+documentation of asyncio names for those who extend it), and the context is the consumer's.
+``FAST_CHANNELS_IN_PLACE=0`` turns this off.
+"""
+
+import asyncio
+import os
+from collections.abc import Coroutine, Generator
+from contextvars import Context
+from functools import cache
+from typing import Any
+
+_enter_task: Any = getattr(asyncio, "_enter_task", None)
+_leave_task: Any = getattr(asyncio, "_leave_task", None)
+
+Handler = Coroutine[Any, Any, Any]
+
+
+class Suspended:
+    """A coroutine that has begun and waits for ``waits_for``; awaiting it runs the rest.
+
+    ``waits_for`` is what it yielded: a Future, or None for a bare turn of the loop.
+    """
+
+    __slots__ = ("_context", "_coroutine", "_interrupt", "_waits_for")
+
+    def __init__(self, coroutine: Handler, context: Context, waits_for: Any) -> None:
+        self._coroutine = coroutine
+        self._context = context
+        self._waits_for = waits_for
+        self._interrupt: BaseException | None = None
+
+    def cancel(self, error: asyncio.CancelledError) -> None:
+        """The rest begins with ``error`` thrown in, as when its task is cancelled."""
+        if self._waits_for is not None:
+            self._waits_for.cancel()
+        self._interrupt = error
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        run, coroutine = self._context.run, self._coroutine
+        try:
+            if self._interrupt is not None:
+                waits_for = run(coroutine.throw, self._interrupt)
+            elif self._waits_for is None:
+                waits_for = run(coroutine.send, None)  # being handed over was its turn of the loop
+            else:
+                waits_for = self._waits_for
+            yield from _rest(run, coroutine, waits_for)
+        except StopIteration:
+            return
+
+
+class InContext:
+    """A coroutine whose every step runs in ``context``, whoever awaits it."""
+
+    __slots__ = ("_context", "_coroutine")
+
+    def __init__(self, coroutine: Handler, context: Context) -> None:
+        self._coroutine = coroutine
+        self._context = context
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        run = self._context.run
+        try:
+            yield from _rest(run, self._coroutine, run(self._coroutine.send, None))
+        except StopIteration:
+            return
+
+
+def _rest(run: Any, coroutine: Handler, waits_for: Any) -> Generator[Any, Any, None]:
+    """Yield what the coroutine waits for, until it ends."""
+    try:
+        while True:
+            try:
+                value = yield waits_for
+            except GeneratorExit:
+                run(coroutine.close)
+                raise
+            except BaseException as error:
+                waits_for = run(coroutine.throw, error)
+            else:
+                waits_for = run(coroutine.send, value)
+    except StopIteration:
+        return
+
+
+def start(
+    coroutine: Handler, context: Context, task: "asyncio.Task[Any]", loop: asyncio.AbstractEventLoop
+) -> Suspended | None:
+    """Run the coroutine's first step in the task's name; None if it ended with it.
+
+    The task must be suspended. What the coroutine raises is raised here.
+    """
+    current = asyncio.current_task(loop)
+    if current is not None:
+        _leave_task(loop, current)
+    _enter_task(loop, task)
+    try:
+        waits_for = context.run(coroutine.send, None)
+    except StopIteration:
+        return None
+    finally:
+        _leave_task(loop, task)
+        if current is not None:
+            _enter_task(loop, current)
+    return Suspended(coroutine, context, waits_for)
+
+
+def enabled() -> bool:
+    """True when handlers are started in place."""
+    return os.environ.get("FAST_CHANNELS_IN_PLACE", "1") != "0" and _works()
+
+
+@cache
+def _works() -> bool:
+    """Try, inside a running task, that a task can be left and entered."""
+    task = asyncio.current_task()
+    if _enter_task is None or task is None:
+        return False
+    loop = task.get_loop()
+    _leave_task(loop, task)
+    try:
+        left = asyncio.current_task(loop) is None
+    finally:
+        _enter_task(loop, task)
+    return left and asyncio.current_task(loop) is task

@@ -1,0 +1,298 @@
+"""The one implementation of ``ChannelLayer`` that everything ships with."""
+
+import asyncio
+import os
+import weakref
+from dataclasses import replace
+from typing import Any, Final, Unpack
+
+from fast_channels.exceptions import ChannelNotFound, InvalidChannelLayerError, LayerClosed
+from fast_channels.layers.backend import Backend
+from fast_channels.layers.channel import LocalChannel
+from fast_channels.layers.codec import Entry
+from fast_channels.layers.compat import ChannelsNames
+from fast_channels.layers.counters import Counters
+from fast_channels.layers.jobs import JobQueues
+from fast_channels.layers.mailbox import Mailbox
+from fast_channels.layers.messages import encode_message
+from fast_channels.layers.names import (
+    channel_node,
+    check_channel,
+    check_group,
+    group_topic,
+    node_topic,
+)
+from fast_channels.layers.options import LayerOptions, OptionKeywords, Patterns
+from fast_channels.layers.session import MakeMailbox, Session
+from fast_channels.type_defs import ChannelMessage
+
+_layers: "weakref.WeakSet[BaseChannelLayer]" = weakref.WeakSet()
+_inherited: Final[list[Session]] = []
+"""Sessions of the parent process, in a forked child: never used, and never closed either, for
+closing a shared connection would say goodbye in the parent's name."""
+
+
+class BaseChannelLayer(ChannelsNames):
+    """A channel layer over a ``Backend``; subclasses say which one, in ``create_backend``.
+
+    It opens at first use, works from any number of event loops (each has its own session, and a
+    session ends with its loop), and takes the options of ``LayerOptions``. A subclass may instead
+    override all of the seven methods of Django Channels' layers, and have no backend.
+    """
+
+    def __init__(
+        self,
+        expiry: float = 60.0,
+        capacity: int = 100,
+        channel_capacity: Patterns[int] | None = None,
+        *,
+        group_expiry: float = 86_400.0,
+        **options: Unpack[OptionKeywords],
+    ) -> None:
+        self.options = LayerOptions.checked(
+            {
+                "expiry": expiry,
+                "capacity": capacity,
+                "channel_capacity": channel_capacity,
+                "group_expiry": group_expiry,
+                **options,
+            }
+        )
+        self._closed = False
+        self._sessions: dict[asyncio.AbstractEventLoop, Session] = {}
+        self._opening: dict[asyncio.AbstractEventLoop, asyncio.Task[Session]] = {}
+        self._past = Counters()
+        _layers.add(self)
+
+    def create_backend(self) -> Backend:
+        """Return a new, unopened backend: one for each event loop."""
+        raise InvalidChannelLayerError(
+            f"{type(self).__name__} has no backend: override create_backend(), "
+            "or all of send, receive, new_channel, group_add, group_discard, group_send and flush"
+        )
+
+    def enable_gaps(self) -> None:
+        """Members are told of a possible loss by a ``channels.gap`` message from now on."""
+        self.options = replace(self.options, gaps=True)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} prefix={self.options.prefix!r}>"
+
+    @property
+    def expiry(self) -> float:
+        """Seconds after which an unread message is not delivered."""
+        return self.options.expiry
+
+    @property
+    def capacity(self) -> int:
+        """Unread messages that one channel holds."""
+        return self.options.capacity
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connected for the running event loop; raises ``BackendUnavailable`` if that fails."""
+        self._closed = False
+        _ = self._session() or await self._open()
+
+    async def close(self) -> None:
+        """What was accepted is sent, every connection is gone, and later calls raise."""
+        self._closed = True
+        here = asyncio.get_running_loop()
+        for opening in list(self._opening.values()):
+            if opening.get_loop() is here:
+                await asyncio.wait([opening])
+        for loop, session in list(self._sessions.items()):
+            if loop is here:
+                await session.close()
+            elif loop.is_running():
+                closing = asyncio.run_coroutine_threadsafe(session.close(), loop)
+                await asyncio.wrap_future(closing)
+        self._forget_ended()
+
+    def _session(self) -> Session | None:
+        session = self._sessions.get(asyncio.get_running_loop())
+        return session if session is not None and not session.closed else None
+
+    async def _open(self) -> Session:
+        """Return the running loop's session; callers that come at once share one opening."""
+        if self._closed:
+            raise LayerClosed(f"{self} is closed; call await layer.open() to use it again")
+        loop = asyncio.get_running_loop()
+        opening = self._opening.get(loop)
+        if opening is None:
+            opening = self._opening[loop] = loop.create_task(self._open_session(loop))
+            opening.add_done_callback(self._opened)
+        return await asyncio.shield(opening)
+
+    async def _open_session(self, loop: asyncio.AbstractEventLoop) -> Session:
+        self._forget_ended()
+        session = Session(self, loop, self.create_backend(), self.options)
+        await session.open()
+        self._sessions[loop] = session
+        return session
+
+    def _opened(self, opening: "asyncio.Task[Session]") -> None:
+        self._opening.pop(opening.get_loop(), None)
+        if not opening.cancelled():
+            opening.exception()  # seen, even if every caller was cancelled meanwhile
+
+    def _forget_ended(self) -> None:
+        for loop, session in list(self._sessions.items()):
+            if session.closed or loop.is_closed():
+                self._past.add(session.counters)
+                del self._sessions[loop]
+
+    def disown(self) -> None:
+        """The sessions are the parent process's: this forked child opens its own."""
+        _inherited.extend(self._sessions.values())
+        self._sessions = {}
+        self._opening = {}
+
+    async def _here(self) -> Session:
+        return self._session() or await self._open()
+
+    # --- channels -----------------------------------------------------------------------------
+
+    def channel(self, prefix: str = "specific.", *, make: MakeMailbox = Mailbox) -> LocalChannel:
+        """A channel for the time of an ``async with``; leaving it ends its memberships."""
+        check_channel(f"{prefix.removesuffix('.')}.0000000000000000!0")
+        return LocalChannel(self._here, prefix, make)
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        """Return the name of a fresh channel of this process.
+
+        It lasts until nobody has received from it for ``group_expiry`` seconds.
+        """
+        check_channel(f"{prefix.removesuffix('.')}.0000000000000000!0")
+        session = self._session() or await self._open()
+        mailbox = session.new_mailbox(prefix)
+        session.watch(mailbox)
+        return mailbox.name
+
+    async def send(self, channel: str, message: ChannelMessage) -> None:
+        """The broker has the message for the channel.
+
+        Raises ``ChannelFull`` for a full channel of this process or a full queue (elsewhere the
+        receiver's overflow policy acts), ``MessageTooLarge``, ``BackendUnavailable``, and for a bad
+        name or message ``TypeError`` or ``ValueError``, before any I/O.
+        """
+        check_channel(channel)
+        payload = encode_message(message, self.options.max_message_size)
+        session = self._session() or await self._open()
+        node = channel_node(channel)
+        if node is None:
+            await JobQueues(session, self.options, self).put(channel, payload)
+        elif node == session.node:
+            await session.send_here(channel, payload)
+        else:
+            await session.send(node_topic(self.options.prefix, node), Entry(payload, channel))
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """Wait for the channel's next message; exactly one receiver gets each.
+
+        Raises ``ChannelNotFound`` for a channel of another process or event loop.
+        """
+        session = self._session() or await self._open()
+        mailbox = session.hub.mailboxes.get(channel)
+        if mailbox is None:
+            check_channel(channel)
+            node = channel_node(channel)
+            if node is None:
+                return await JobQueues(session, self.options, self).take(channel)
+            if node != session.node:
+                raise ChannelNotFound(
+                    f"channel {channel!r} belongs to another process or event loop; "
+                    "only there it can be received from"
+                )
+            mailbox = session.readable(channel)
+        mailbox.used = True
+        try:
+            return await mailbox.get()
+        finally:
+            mailbox.used = True
+
+    async def flush(self) -> None:
+        """This session's unread messages and memberships are gone, and the prefix's queues."""
+        session = self._session() or await self._open()
+        session.flush()
+        queues = session.backend.queues
+        if queues is not None:
+            await queues.clear(f"{self.options.prefix}:q.")
+
+    # --- groups -------------------------------------------------------------------------------
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """The channel is a member: a ``group_send`` that starts from now on reaches it.
+
+        For a channel of another process its process is asked; ``ChannelNotFound`` if that is gone.
+        """
+        check_group(group)
+        check_channel(channel)
+        session = self._session() or await self._open()
+        mailbox = session.hub.mailboxes.get(channel)
+        node = channel_node(channel)
+        if mailbox is None and node is None:
+            mailbox = session.relay(channel, JobQueues(session, self.options, self).put)
+        if mailbox is not None:
+            await session.join(group, mailbox)
+        elif node != session.node:
+            await session.ask("add", group, channel)
+        else:
+            session.missed(channel)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """The channel is no member any more; no error if it was none."""
+        check_group(group)
+        check_channel(channel)
+        session = self._session() or await self._open()
+        node = channel_node(channel)
+        if node is None or node == session.node:
+            session.leave(group, channel)
+        else:
+            try:
+                await session.ask("discard", group, channel)
+            except ChannelNotFound:
+                pass  # a process that has ended is in no group
+
+    async def group_send(
+        self, group: str, message: ChannelMessage, *, exclude: str | None = None
+    ) -> None:
+        """The broker has the message for all members, but for the channel ``exclude``.
+
+        One frame at most, whatever the group's size. Raises as ``send``, but no ``ChannelFull``.
+        """
+        check_group(group)
+        if exclude is not None:
+            check_channel(exclude)
+        payload = encode_message(message, self.options.max_message_size)
+        session = self._session() or await self._open()
+        topic = group_topic(self.options.prefix, group)
+        await session.send(topic, Entry(payload, None, exclude))
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the layer was made, and what its sessions hold now."""
+        counters = Counters()
+        counters.add(self._past)
+        sessions = list(self._sessions.values())
+        for session in sessions:
+            counters.add(session.counters)
+        live = [session for session in sessions if not session.closed]
+        return {
+            **counters.as_dict(),
+            "sessions": len(live),
+            "channels": sum(len(session.hub.mailboxes) for session in live),
+            "groups": sum(session.hub.group_count for session in live),
+            "unread": sum(session.hub.unread for session in live),
+        }
+
+
+def _in_child() -> None:
+    for layer in _layers:
+        layer.disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,111 @@
+"""Joining and leaving groups for a channel of another process.
+
+Membership is local, so the channel's own node is asked, with one message to its topic, and answers
+to the asking node's topic.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from fast_channels.exceptions import BackendUnavailable, ChannelNotFound
+from fast_channels.layers.codec import CONTROL, Entry
+from fast_channels.layers.messages import decode_message, encode_message
+from fast_channels.layers.names import channel_node, check_channel, check_group, node_topic
+
+MAX_SIZE: Final = 4_096
+"""Bytes of a control message; its longest parts are two names."""
+
+Send = Callable[[str, Entry], Awaitable[None]]
+Change = Callable[[str, str, str], Awaitable[None]]
+"""Called with ``"add"`` or ``"discard"``, a group and a channel of this node."""
+
+
+class Control:
+    """Asks other nodes, and answers them, for one session."""
+
+    def __init__(self, prefix: str, node: str, timeout: float, send: Send, change: Change) -> None:
+        self._prefix = prefix
+        self._node = node
+        self._timeout = timeout
+        self._send = send
+        self._change = change
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[str]] = {}
+        self._answering: set[asyncio.Task[None]] = set()
+
+    async def request(self, action: str, group: str, channel: str) -> None:
+        """The channel's node has done it.
+
+        Raises ``ChannelNotFound`` when the channel is gone or its node does not answer within the
+        send timeout, ``BackendUnavailable`` when the broker does not.
+        """
+        number = next(self._numbers)
+        answer = self._asked[number] = asyncio.get_running_loop().create_future()
+        message = {"type": action, "group": group, "channel": channel}
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._tell(channel_node(channel) or "", {**message, "number": number})
+                error = await answer
+        except TimeoutError:
+            raise ChannelNotFound(
+                f"the process of channel {channel!r} did not answer within {self._timeout:g} s; "
+                "it has probably ended"
+            ) from None
+        finally:
+            del self._asked[number]
+        if error == "gone":
+            raise ChannelNotFound(f"channel {channel!r} does not exist any more")
+        if error:
+            raise BackendUnavailable(f"the process of channel {channel!r} answered: {error}")
+
+    def handle(self, sender: str, payload: bytes) -> None:
+        """Take a control message; raises ``ValueError`` for anything else."""
+        message = decode_message(payload)
+        number = message.get("number")
+        if not isinstance(number, int):
+            raise ValueError("control message has no number")
+        if message["type"] == "answer":
+            answer = self._asked.get(number)
+            if answer is not None and not answer.done():
+                answer.set_result(str(message.get("error", "")))
+        elif message["type"] in ("add", "discard"):
+            try:
+                check_group(message.get("group"))
+                check_channel(message.get("channel"))
+            except TypeError as error:
+                raise ValueError(str(error)) from error
+            task = asyncio.get_running_loop().create_task(self._answer(sender, message))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+        else:
+            raise ValueError(f"control message has the unknown type {message['type']!r}")
+
+    async def close(self) -> None:
+        """No task is left; whoever waits for an answer gets ``BackendUnavailable``."""
+        for task in self._answering:
+            task.cancel()
+        if self._answering:
+            await asyncio.wait(self._answering)
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_result("the layer was closed")
+
+    async def _answer(self, sender: str, message: dict[str, Any]) -> None:
+        error = ""
+        try:
+            await self._change(message["type"], message["group"], message["channel"])
+        except ChannelNotFound:
+            error = "gone"
+        except Exception as failure:
+            error = str(failure)[:200]
+        answer = {"type": "answer", "number": message["number"], "error": error}
+        try:
+            await self._tell(sender, answer)
+        except BackendUnavailable:
+            pass  # the asking side runs into its time-out and says so
+
+    async def _tell(self, node: str, message: dict[str, Any]) -> None:
+        payload = encode_message(message, MAX_SIZE)
+        await self._send(node_topic(self._prefix, node), Entry(payload, CONTROL))

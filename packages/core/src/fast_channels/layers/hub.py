@@ -1,0 +1,246 @@
+"""Topics and their local members: who gets what arrives, in which order, and how fast.
+
+No task switch and no task creation for a message: fan-out is a loop over mailboxes. A large one is
+worked in turns, so that the event loop is never kept from other work; everything waits in one FIFO,
+so that order holds between direct messages and group messages.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from typing import Final
+
+from fast_channels.layers.counters import LossReport
+from fast_channels.layers.mailbox import Mailbox, Message, gap_message
+from fast_channels.layers.messages import decode_message, is_flat
+from fast_channels.layers.names import topic_group
+from fast_channels.layers.sequence import Tracker
+
+logger = logging.getLogger("fast_channels.layers")
+
+TURN_MEMBERS: Final = 250
+TURN_SECONDS: Final = 0.005
+CLOCK_EVERY: Final = 16
+"""Members between two looks at the clock: what is put costs up to 100 microseconds each."""
+
+HIGH_WATER: Final = 1_000
+"""Waiting messages above which local senders wait until this side has caught up."""
+
+MAX_BACKLOG: Final = 64 * 1_048_576
+"""Bytes of waiting messages above which arriving ones are dropped, counted and told as a gap."""
+
+
+class Topic:
+    """One topic's members and what was last seen on it."""
+
+    __slots__ = ("_snapshot", "group", "members", "seen", "telling")
+
+    def __init__(self, name: str) -> None:
+        self.telling = False
+        """A gap message for messages dropped here waits to be put: one tells them all."""
+        self.group = topic_group(name)
+        self.members: dict[str, Mailbox] = {}
+        self.seen = Tracker()
+        self._snapshot: list[Mailbox] | None = None
+
+    def snapshot(self) -> list[Mailbox]:
+        """Return the members of now; the list is shared and never changed."""
+        if self._snapshot is None:
+            self._snapshot = list(self.members.values())
+        return self._snapshot
+
+    def changed(self) -> None:
+        """Members came or went: the next message gets a new snapshot."""
+        self._snapshot = None
+
+
+class _Pending:
+    """One message, and the members that do not have it yet."""
+
+    __slots__ = ("exclude", "flat", "index", "members", "message", "payload", "topic")
+
+    def __init__(
+        self, topic: Topic, members: list[Mailbox], message: Message, payload: bytes | None
+    ) -> None:
+        self.topic = topic
+        self.members = members
+        self.message = message
+        self.payload = payload
+        """The message's bytes; None: a gap message."""
+        self.flat = is_flat(message)
+        self.exclude: str | None = None
+        self.index = 0
+
+
+class Hub:
+    """The members of one session, and the only place where mailboxes are filled."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, losses: LossReport) -> None:
+        self.topics: dict[str, Topic] = {}
+        self.mailboxes: dict[str, Mailbox] = {}
+        self._loop = loop
+        self._losses = losses
+        self._counters = losses.counters
+        self._pending: deque[_Pending] = deque()
+        self._backlog = 0
+        self._busy = False
+        """A turn is running, or scheduled."""
+        self._caught_up: asyncio.Future[None] | None = None
+
+    def join(self, topic: str, mailbox: Mailbox) -> bool:
+        """The mailbox is a member; False if it already was."""
+        record = self.topics.get(topic)
+        if record is None:
+            record = self.topics[topic] = Topic(topic)
+        if mailbox.name in record.members:
+            return False
+        record.members[mailbox.name] = mailbox
+        record.changed()
+        if mailbox.topics is None:
+            mailbox.topics = set()
+        mailbox.topics.add(topic)
+        return True
+
+    def leave(self, topic: str, channel: str) -> bool:
+        """The channel is no member any more; True if the topic has none left because of it."""
+        record = self.topics.get(topic)
+        mailbox = record.members.pop(channel, None) if record else None
+        if record is None or mailbox is None:
+            return False
+        record.changed()
+        if mailbox.topics is not None:
+            mailbox.topics.discard(topic)
+        return not record.members
+
+    def forget(self, topic: str) -> None:
+        """The topic is not subscribed any more: what was seen on it means nothing later."""
+        record = self.topics.get(topic)
+        if record is not None:
+            record.seen.forget()
+            if not record.members:
+                del self.topics[topic]
+
+    def group(self, topic: Topic, payload: bytes, message: Message, exclude: str | None) -> None:
+        """Every member of now, but for the channel ``exclude``, gets the message in its turn."""
+        if topic.members:
+            pending = _Pending(topic, topic.snapshot(), message, payload)
+            pending.exclude = exclude
+            self._enqueue(pending)
+
+    def direct(self, topic: Topic, channel: str, payload: bytes, own: bool) -> None:
+        """The channel gets the message in its turn; ``own``: this session sent it."""
+        mailbox = self.mailboxes.get(channel)
+        if mailbox is None:
+            self._counters.undeliverable += 1
+            logger.debug("message for the channel %s, which is gone", channel)
+            return
+        if own and mailbox.outstanding:
+            mailbox.outstanding -= 1
+        self._enqueue(_Pending(topic, [mailbox], decode_message(payload), payload))
+
+    def gap(self, topic: Topic) -> None:
+        """Every member is told, in its turn, that it may have missed messages."""
+        members = topic.snapshot() if topic.group is not None else list(self.mailboxes.values())
+        self._enqueue(_Pending(topic, members, dict(gap_message(topic.group)), None))
+
+    def gap_anywhere(self, own: Topic) -> None:
+        """Every channel is told once for each of its groups, or once if it has none."""
+        for topic in self.topics.values():
+            if topic.group is not None and topic.members:
+                self.gap(topic)
+        loners = [mailbox for mailbox in self.mailboxes.values() if not mailbox.topics]
+        self._enqueue(_Pending(own, loners, dict(gap_message(None)), None))
+
+    @property
+    def group_count(self) -> int:
+        """Groups that have a member here."""
+        return sum(1 for topic in self.topics.values() if topic.members)
+
+    @property
+    def unread(self) -> int:
+        """Messages that wait in mailboxes."""
+        return sum(len(mailbox.queue) for mailbox in self.mailboxes.values())
+
+    @property
+    def behind(self) -> bool:
+        """True when so much waits that local senders had better wait."""
+        return len(self._pending) > HIGH_WATER
+
+    async def catch_up(self) -> None:
+        """Wait until most of what waits has reached its members."""
+        while self.behind:
+            if self._caught_up is None:
+                self._caught_up = self._loop.create_future()
+            await asyncio.shield(self._caught_up)
+
+    def clear(self) -> None:
+        """Nothing waits any more, and every mailbox is empty."""
+        self._pending.clear()
+        self._backlog = 0
+        for mailbox in self.mailboxes.values():
+            mailbox.clear()
+
+    def drain(self) -> None:
+        """Work what waits, one turn now and the rest soon; does nothing inside a turn."""
+        if not self._busy and self._pending:
+            self._busy = True
+            self._turn()
+
+    def _enqueue(self, pending: _Pending) -> None:
+        if pending.payload is not None:
+            if self._backlog > MAX_BACKLOG:
+                self._losses.note("backlogged", pending.topic.group or "direct messages")
+                if not pending.topic.telling:
+                    pending.topic.telling = True
+                    self.gap(pending.topic)
+                return
+            self._backlog += len(pending.payload)
+        self._pending.append(pending)
+
+    def _turn(self) -> None:
+        queue = self._pending
+        left = TURN_MEMBERS
+        now = time.monotonic()
+        deadline = now + TURN_SECONDS
+        try:
+            while queue and left > 0 and now < deadline:
+                pending = queue[0]
+                stop = min(len(pending.members), pending.index + min(left, CLOCK_EVERY))
+                left -= stop - pending.index
+                self._put(pending, stop, now)
+                now = time.monotonic()
+                if pending.index >= len(pending.members) and queue and queue[0] is pending:
+                    queue.popleft()
+                    if pending.payload is None:
+                        pending.topic.telling = False
+                    else:
+                        self._backlog -= len(pending.payload)
+        finally:
+            if queue:
+                self._loop.call_soon(self._turn)
+            else:
+                self._busy = False
+            if self._caught_up is not None and not self.behind:
+                if not self._caught_up.done():
+                    self._caught_up.set_result(None)
+                self._caught_up = None
+
+    def _put(self, pending: _Pending, stop: int, now: float) -> None:
+        """Put the message into the members' mailboxes up to index ``stop``."""
+        message, payload, exclude = pending.message, pending.payload, pending.exclude
+        members, flat, topic = pending.members, pending.flat, pending.topic
+        present = topic.members if topic.group is not None else self.mailboxes
+        size = len(payload or b"")
+        delivered = 0
+        while pending.index < stop:
+            mailbox = members[pending.index]
+            pending.index += 1  # before the put, which may raise SystemExit
+            # Whoever left since the message came is skipped, and so is who was left out.
+            if mailbox.name == exclude or present.get(mailbox.name) is not mailbox:
+                continue
+            if payload is None:
+                mailbox.put_gap(message.copy())
+            elif mailbox.put(message.copy() if flat else decode_message(payload), size, now):
+                delivered += 1
+        self._counters.delivered += delivered

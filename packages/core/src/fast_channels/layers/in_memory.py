@@ -1,0 +1,316 @@
+"""The memory layer: groups, channels and worker queues inside one process.
+
+It goes through the same sessions, frames and bounds as every other layer, so what works on it in a
+test works on a broker. Layers with the same URL speak to each other, so a test can play several
+nodes; event loops in other threads are reached, too.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, Unpack
+from urllib.parse import urlsplit
+
+from fast_channels.exceptions import ChannelFull
+from fast_channels.layers.backend import Backend, Inbox, Publication
+from fast_channels.layers.base import BaseChannelLayer
+from fast_channels.layers.mailbox import Mailbox
+from fast_channels.layers.options import OptionKeywords, Patterns
+
+logger = logging.getLogger("fast_channels.layers")
+
+
+class MemoryJob:
+    """A job taken from a memory queue."""
+
+    __slots__ = ("_queue", "deadline", "payload")
+
+    def __init__(self, payload: bytes, deadline: float, queue: "MemoryQueue") -> None:
+        self.payload = payload
+        self.deadline = deadline
+        self._queue = queue
+
+    async def done(self) -> None:
+        """The job is finished; it left the queue when it was taken."""
+
+    async def release(self) -> None:
+        """The job is first in its queue again."""
+        self._queue.put_back(self)
+
+
+class MemoryQueue:
+    """One worker queue, used from any thread."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.jobs: deque[MemoryJob] = deque()
+        self._takers: deque[asyncio.Future[None]] = deque()
+        self._lock = threading.Lock()
+
+    def put(self, payload: bytes, expires_in: float, capacity: int) -> None:
+        """The job is last in the queue; raises ``ChannelFull`` if it has ``capacity`` already."""
+        with self._lock:
+            if len(self.jobs) >= capacity:
+                self._drop_expired()
+            if len(self.jobs) >= capacity:
+                raise ChannelFull(f"queue {self.name!r} holds {capacity} jobs, its capacity")
+            self.jobs.append(MemoryJob(payload, time.monotonic() + expires_in, self))
+            self._wake_one()
+
+    def put_back(self, job: MemoryJob) -> None:
+        """The job is first in the queue."""
+        with self._lock:
+            self.jobs.appendleft(job)
+            self._wake_one()
+
+    async def take(self) -> MemoryJob:
+        """Wait for the first job that has not expired."""
+        while True:
+            with self._lock:
+                self._drop_expired()
+                if self.jobs:
+                    return self.jobs.popleft()
+                taker = asyncio.get_running_loop().create_future()
+                self._takers.append(taker)
+            try:
+                await taker
+            except asyncio.CancelledError:
+                with self._lock:
+                    if taker in self._takers:
+                        self._takers.remove(taker)
+                    else:
+                        self._wake_one()  # this wake-up is the next taker's
+                raise
+
+    def _drop_expired(self) -> None:
+        now = time.monotonic()
+        expired = 0
+        while self.jobs and self.jobs[0].deadline < now:
+            self.jobs.popleft()
+            expired += 1
+        if expired:
+            logger.warning("queue %r lost %d jobs that nobody took in time", self.name, expired)
+
+    def _wake_one(self) -> None:
+        while self._takers and self.jobs:
+            taker = self._takers.popleft()
+            try:
+                taker.get_loop().call_soon_threadsafe(_wake, taker)
+            except RuntimeError:
+                continue  # its loop is closed
+            return
+
+
+class MemoryBroker:
+    """What the memory backends with one URL share: subscriptions and queues."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._subscribers: dict[str, tuple[MemoryBackend, ...]] = {}
+        self.queues: dict[str, MemoryQueue] = {}
+
+    def subscribe(self, backend: "MemoryBackend", topics: Collection[str]) -> None:
+        """The backend gets what is published to the topics from now on."""
+        with self._lock:
+            for topic in topics:
+                there = self._subscribers.get(topic, ())
+                if backend not in there:
+                    self._subscribers[topic] = (*there, backend)
+
+    def unsubscribe(self, backend: "MemoryBackend", topics: Collection[str]) -> None:
+        """The backend gets nothing of the topics any more."""
+        with self._lock:
+            for topic in topics:
+                left = tuple(b for b in self._subscribers.get(topic, ()) if b is not backend)
+                if left:
+                    self._subscribers[topic] = left
+                else:
+                    self._subscribers.pop(topic, None)
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        """Every subscriber has the publications, in this order, in its next loop turn."""
+        with self._lock:
+            for publication in publications:
+                for backend in self._subscribers.get(publication.topic, ()):
+                    backend.arrive(publication)
+
+    def collect(self, backend: "MemoryBackend") -> list[Publication]:
+        """Return what arrived for the backend and was not collected yet."""
+        with self._lock:
+            return backend.take_arrived()
+
+    def queue(self, name: str) -> MemoryQueue:
+        """Return the queue of that name."""
+        with self._lock:
+            return self.queues.setdefault(name, MemoryQueue(name))
+
+    def clear(self, prefix: str) -> None:
+        """Queues whose names begin with ``prefix`` are empty."""
+        with self._lock:
+            queues = [queue for name, queue in self.queues.items() if name.startswith(prefix)]
+        for queue in queues:
+            queue.jobs.clear()
+
+
+class MemoryQueues:
+    """The worker queues of a memory layer."""
+
+    def __init__(self, layer: "InMemoryChannelLayer", broker: MemoryBroker) -> None:
+        self._layer = layer
+        self._broker = broker
+
+    async def put(self, queue: str, payload: bytes, expires_in: float, /) -> None:
+        """The job is last in the queue."""
+        capacity = self._layer.options.queue_capacity_of(queue.partition(":q.")[2])
+        self._broker.queue(queue).put(payload, expires_in, capacity)
+
+    async def take(self, queue: str, /) -> MemoryJob:
+        """Wait for the first job."""
+        return await self._broker.queue(queue).take()
+
+    async def clear(self, prefix: str, /) -> None:
+        """Queues whose names begin with ``prefix`` are empty."""
+        self._broker.clear(prefix)
+
+
+class MemoryBackend(Backend):
+    """Topics inside one process."""
+
+    def __init__(self, broker: MemoryBroker, queues: MemoryQueues | None = None) -> None:
+        self.queues = queues
+        self._broker = broker
+        self._topics: set[str] = set()
+        self._inbox: Inbox | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._arrived: list[Publication] = []
+
+    async def open(self, inbox: Inbox, /) -> None:
+        """Ready; there is nothing to connect to."""
+        self._inbox = inbox
+        self._loop = asyncio.get_running_loop()
+
+    async def close(self) -> None:
+        """Nothing is delivered any more."""
+        self._broker.unsubscribe(self, tuple(self._topics))
+        self._topics.clear()
+        self._arrived.clear()
+        self._inbox = None
+
+    async def subscribe(self, topics: Collection[str], /) -> None:
+        """Publications to the topics are delivered."""
+        self._topics.update(topics)
+        self._broker.subscribe(self, topics)
+
+    async def unsubscribe(self, topics: Collection[str], /) -> None:
+        """Publications to the topics are not delivered."""
+        self._topics.difference_update(topics)
+        self._broker.unsubscribe(self, topics)
+
+    async def publish(self, publications: Sequence[Publication], /) -> None:
+        """Every subscriber has the publications.
+
+        A broker answers after a round trip; so does this one, after a loop turn. A sender that
+        never waits would keep the receivers from running until their mailboxes overflow.
+        """
+        self._broker.publish(publications)
+        await asyncio.sleep(0)
+
+    def arrive(self, publication: Publication) -> None:
+        """The publication is delivered in the loop's next turn; called under the broker's lock."""
+        self._arrived.append(publication)
+        loop = self._loop
+        if len(self._arrived) > 1 or loop is None:
+            return
+        if loop is asyncio.get_running_loop():
+            loop.call_soon(self._deliver)
+            return
+        try:
+            loop.call_soon_threadsafe(self._deliver)
+        except RuntimeError:
+            self._arrived.clear()  # the loop was closed without ending its session
+
+    def _deliver(self) -> None:
+        arrived = self._broker.collect(self)
+        for topic, payload in arrived:
+            if self._inbox is not None and topic in self._topics:
+                self._inbox.deliver(topic, payload)
+
+    def take_arrived(self) -> list[Publication]:
+        """Return what arrived since the last time; called under the broker's lock."""
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+
+class InMemoryChannelLayer(BaseChannelLayer):
+    """A layer for one process: development, tests, and applications that need no more.
+
+    Without a ``url`` it speaks to nobody but itself (from any number of loops and threads).
+    """
+
+    def __init__(
+        self,
+        expiry: float = 60.0,
+        group_expiry: float = 86_400.0,
+        capacity: int = 100,
+        channel_capacity: Patterns[int] | None = None,
+        *,
+        url: str | None = None,
+        **options: Unpack[OptionKeywords],
+    ) -> None:
+        super().__init__(expiry, capacity, channel_capacity, group_expiry=group_expiry, **options)
+        self._url = url
+        self._broker = MemoryBroker() if url is None else _shared_broker(url)
+
+    def create_backend(self) -> MemoryBackend:
+        """Return a backend on this layer's broker."""
+        return MemoryBackend(self._broker, MemoryQueues(self, self._broker))
+
+    def __repr__(self) -> str:
+        return f"<InMemoryChannelLayer {self._url or 'of its own'}>"
+
+    @property
+    def channels(self) -> Mapping[str, Collection[Any]]:
+        """Unread messages by channel, in all sessions and queues; read-only."""
+        unread: dict[str, Collection[Any]] = {}
+        for session in self._sessions.values():
+            unread |= {name: tuple(box.queue) for name, box in session.hub.mailboxes.items()}
+        head = f"{self.options.prefix}:q."
+        for name, queue in list(self._broker.queues.items()):
+            if name.startswith(head) and queue.jobs:
+                unread[name.removeprefix(head)] = tuple(queue.jobs)
+        return MappingProxyType(unread)
+
+    @property
+    def groups(self) -> Mapping[str, Mapping[str, Mailbox]]:
+        """Members by group, in all sessions of this layer; read-only."""
+        groups: dict[str, dict[str, Mailbox]] = {}
+        for session in self._sessions.values():
+            for topic in session.hub.topics.values():
+                if topic.group is not None and topic.members:
+                    groups.setdefault(topic.group, {}).update(topic.members)
+        return MappingProxyType({g: MappingProxyType(members) for g, members in groups.items()})
+
+
+def memory_layer(url: str = "memory://", **options: Any) -> InMemoryChannelLayer:
+    """Return the layer for ``memory://`` or ``memory://name``: the entry point ``memory``."""
+    parts = urlsplit(url)
+    if parts.scheme != "memory" or parts.path or parts.query:
+        raise ValueError(f"the memory layer's URL is memory:// or memory://name, got {url!r}")
+    return InMemoryChannelLayer(url=url, **options)
+
+
+_brokers: Final["weakref.WeakValueDictionary[str, MemoryBroker]"] = weakref.WeakValueDictionary()
+
+
+def _shared_broker(url: str) -> MemoryBroker:
+    return _brokers.setdefault(url, MemoryBroker())
+
+
+def _wake(taker: "asyncio.Future[None]") -> None:
+    if not taker.done():
+        taker.set_result(None)

@@ -1,0 +1,79 @@
+"""Worker queues behind channel names without ``!``: messages that wait until a worker comes."""
+
+import asyncio
+from typing import Any
+
+from fast_channels.exceptions import BackendUnavailable, InvalidChannelLayerError
+from fast_channels.layers.backend import WorkerQueues
+from fast_channels.layers.codec import (
+    Entry,
+    decode_entries,
+    decode_frame,
+    encode_entries,
+    encode_frame,
+)
+from fast_channels.layers.messages import decode_message
+from fast_channels.layers.names import queue_name
+from fast_channels.layers.options import LayerOptions
+from fast_channels.layers.session import Session
+
+
+class JobQueues:
+    """The worker queues as a layer's ``send`` and ``receive`` see them."""
+
+    __slots__ = ("_layer", "_options", "_session")
+
+    def __init__(self, session: Session, options: LayerOptions, layer: object) -> None:
+        self._session = session
+        self._options = options
+        self._layer = layer
+
+    async def put(self, channel: str, payload: bytes) -> None:
+        """The broker holds the message until a worker takes it, at most for ``expiry``."""
+        session, timeout = self._session, self._options.send_timeout
+        frame = encode_frame(session.node, 0, 0, encode_entries([Entry(payload, channel)]))
+        queue = queue_name(self._options.prefix, channel)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._queues(channel).put(queue, frame, self._options.expiry)
+        except TimeoutError as error:
+            session.counters.failed += 1
+            raise BackendUnavailable(
+                f"the broker did not answer within {timeout:g} s; the message was perhaps sent"
+            ) from error
+        except Exception:
+            session.counters.failed += 1
+            raise
+        session.counters.sent += 1
+
+    async def take(self, channel: str) -> dict[str, Any]:
+        """Wait for a message of the queue; it is finished when this returns.
+
+        What cannot be read is counted and skipped.
+        """
+        queues = self._queues(channel)
+        queue = queue_name(self._options.prefix, channel)
+        while True:
+            job = await queues.take(queue)
+            try:
+                await job.done()
+            except asyncio.CancelledError:
+                await job.release()
+                raise
+            try:
+                (entry,) = decode_entries(decode_frame(job.payload)[1].body)
+                message = decode_message(entry.payload)
+            except ValueError as error:
+                self._session.losses.note("malformed", f"in queue {channel}: {error}")
+                continue
+            self._session.counters.delivered += 1
+            return message
+
+    def _queues(self, channel: str) -> WorkerQueues:
+        queues = self._session.backend.queues
+        if queues is None:
+            raise InvalidChannelLayerError(
+                f"{self._layer} has no worker queues, and channel {channel!r} is one (it has no "
+                "'!'); use a channel made by new_channel(), or another backend"
+            )
+        return queues

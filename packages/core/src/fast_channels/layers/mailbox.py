@@ -1,0 +1,180 @@
+"""Unread messages of one channel: bounded by count, bytes and age.
+
+A deque and one waiter: the fastest way asyncio has to hand a message to a reader. A reader that
+finds messages takes them without suspending; cancelling a reader loses nothing and keeps the order.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fast_channels.exceptions import ChannelFull, ChannelNotFound
+from fast_channels.layers.counters import LossReport
+from fast_channels.layers.options import LayerOptions, Overflow
+
+Message = dict[str, Any]
+Unread = tuple[Message, float, int]
+"""A message, when it arrived (``time.monotonic``), and its size in bytes."""
+
+NEVER_EXPIRES: Final = float("inf")
+
+
+class Mailbox:
+    """Made by a session for one of its channels; ``put`` is called by the hub only."""
+
+    __slots__ = (
+        "_bytes",
+        "_gaps",
+        "_waiters",
+        "capacity",
+        "capacity_bytes",
+        "closed",
+        "expiry",
+        "losses",
+        "name",
+        "outstanding",
+        "overflow",
+        "queue",
+        "topics",
+        "used",
+    )
+
+    def __init__(self, name: str, options: LayerOptions, losses: LossReport) -> None:
+        self.name = name
+        self.losses = losses
+        self.capacity = options.capacity_of(name)
+        self.capacity_bytes = options.capacity_bytes
+        self.overflow: Overflow = options.overflow_of(name)
+        self.expiry = options.expiry
+        self.queue: deque[Unread] = deque()
+        self.topics: set[str] | None = None
+        """Topics whose messages come here; kept by the hub."""
+        self.outstanding = 0
+        """Messages that this session has sent here and that have not come back yet."""
+        self.used = True
+        """Somebody read from it since the sweeper last looked."""
+        self.closed: Exception | None = None
+        """Why nothing can be read any more."""
+        self._bytes = 0
+        self._gaps = 0
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def awaited(self) -> bool:
+        """True while somebody waits for a message."""
+        return bool(self._waiters)
+
+    def full(self) -> bool:
+        """True when one more message would overflow."""
+        waiting = len(self.queue) - self._gaps + self.outstanding
+        return waiting >= self.capacity or (waiting > 0 and self._bytes >= self.capacity_bytes)
+
+    def put(self, message: Message, size: int, now: float) -> bool:
+        """Take a message; False if the mailbox could not."""
+        if self.queue and self._overflows(size) and not self._make_room(size):
+            return False
+        self.queue.append((message, now, size))
+        self._bytes += size
+        if self._waiters:
+            self._wake()
+        return True
+
+    def put_gap(self, message: Message) -> None:
+        """Take a message that is never refused, never expires and takes no capacity."""
+        self.queue.append((message, NEVER_EXPIRES, 0))
+        self._gaps += 1
+        if self._waiters:
+            self._wake()
+
+    async def get(self) -> Message:
+        """Wait for the oldest message that has not expired.
+
+        Raises ``ChannelNotFound`` (or why else it was closed) when nothing will come any more.
+        """
+        while True:
+            while self.queue:
+                message = self.take()
+                if message is not None:
+                    return message
+            if self.closed is not None:
+                raise self.closed
+            await self._wait()
+
+    def take(self) -> Message | None:
+        """Take the oldest message of a queue that is not empty; None if it has expired."""
+        message, arrived, size = self.queue.popleft()
+        return message if self.taken(arrived, size) else None
+
+    def taken(self, arrived: float, size: int) -> bool:
+        """Note that a message left the queue; False, and counted, if it has expired."""
+        self._bytes -= size
+        if arrived == NEVER_EXPIRES:
+            self._gaps -= 1
+        elif time.monotonic() - arrived > self.expiry:
+            self.losses.note("expired", self.name)
+            return False
+        return True
+
+    def clear(self) -> None:
+        """Unread messages are gone; the mailbox goes on."""
+        self.queue.clear()
+        self._bytes = self._gaps = self.outstanding = 0
+
+    def close(self, reason: Exception | None = None) -> None:
+        """Unread messages are gone; readers are woken and get ``reason``."""
+        self.clear()
+        if self.closed is None:
+            self.closed = reason or ChannelNotFound(f"channel {self.name!r} was closed")
+        while self._waiters:
+            self._wake()
+
+    def overflown(self) -> None:
+        """The policy is ``disconnect``: from now on the reader gets ``ChannelFull``."""
+        self.close(ChannelFull(f"channel {self.name!r} was full, and its policy is 'disconnect'"))
+
+    def _overflows(self, size: int) -> bool:
+        waiting = len(self.queue) - self._gaps
+        return waiting >= self.capacity or (
+            waiting > 0 and self._bytes + size > self.capacity_bytes
+        )
+
+    def _make_room(self, size: int) -> bool:
+        """Apply the overflow policy; True if the new message may come in."""
+        if self.overflow != "drop_oldest":
+            self.losses.note("overflowed", f"{self.name}: {self.overflow}")
+            if self.overflow == "disconnect":
+                self.overflown()
+            return False
+        while self._overflows(size):
+            oldest = next(i for i, unread in enumerate(self.queue) if unread[1] != NEVER_EXPIRES)
+            self._bytes -= self.queue[oldest][2]
+            del self.queue[oldest]
+            self.losses.note("overflowed", f"{self.name}: {self.overflow}")
+        return True
+
+    async def _wait(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.cancelled():
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+            elif self.queue:
+                self._wake()  # woken and cancelled at once: the message is the next reader's
+            raise
+
+    def _wake(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.pop(0)
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+
+def gap_message(group: str | None) -> Mapping[str, Any]:
+    """Return what a member is told after a possible loss; group None: on the channel itself."""
+    return {"type": "channels.gap", "group": group}

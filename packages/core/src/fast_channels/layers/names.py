@@ -1,0 +1,102 @@
+"""Names of groups, channels and topics: which are legal, and how one is made of another.
+
+A group or channel name has ASCII letters, digits, ``-``, ``_`` and ``.`` and is shorter than 100
+characters. A process-bound channel is ``prefix.<node>!<local>``: one mailbox in one process. A
+channel name without ``!`` is a worker queue. A topic is what a broker sees: ``<prefix>:g.<group>``
+or ``<prefix>:n.<node>``; no name may hold a ``:``, so two applications never share a topic.
+"""
+
+import re
+import secrets
+from functools import lru_cache
+from typing import Final
+
+MAX_NAME_LENGTH: Final = 100
+"""Names are shorter than this (characters, which are bytes since names are ASCII)."""
+
+_LEGAL: Final = re.compile(r"[A-Za-z0-9\-_.]+")
+_LEGAL_CHANNEL: Final = re.compile(r"[A-Za-z0-9\-_.]+(![A-Za-z0-9\-_.]*)?")
+_LEGAL_PREFIX: Final = re.compile(r"[A-Za-z0-9\-_.:]+")
+
+
+def check_group(name: object) -> str:
+    """Return ``name`` if it is a legal group name; raise ``TypeError`` that says why not."""
+    if not isinstance(name, str):
+        raise TypeError(f"group name must be a str, got {type(name).__name__}: {name!r}")
+    return _checked(name, "group", _LEGAL)
+
+
+def check_channel(name: object) -> str:
+    """Return ``name`` if it is a legal channel name; raise ``TypeError`` that says why not."""
+    if not isinstance(name, str):
+        raise TypeError(f"channel name must be a str, got {type(name).__name__}: {name!r}")
+    return _checked(name, "channel", _LEGAL_CHANNEL)
+
+
+def check_prefix(prefix: object) -> str:
+    """Return ``prefix`` if it can isolate an application; raise ``ValueError`` otherwise."""
+    if isinstance(prefix, str) and len(prefix) < 64 and _LEGAL_PREFIX.fullmatch(prefix):
+        return prefix
+    raise ValueError(
+        f"prefix must be 1 to 63 ASCII letters, digits, '-', '_', '.' or ':', got {prefix!r}"
+    )
+
+
+@lru_cache(maxsize=16_384)
+def _checked(name: str, kind: str, legal: re.Pattern[str]) -> str:
+    # Cached, because the same names come with every message; exceptions are not cached.
+    if not name:
+        raise TypeError(f"{kind} name must not be empty")
+    if len(name) >= MAX_NAME_LENGTH:
+        raise TypeError(
+            f"{kind} name must be shorter than {MAX_NAME_LENGTH} characters, "
+            f"got {len(name)}: {name!r}"
+        )
+    if not legal.fullmatch(name):
+        place = next((i for i, c in enumerate(name) if not _LEGAL.match(c)), len(name))
+        if kind == "channel" and name[place] == "!":
+            # One '!' is legal after the first character: the culprit comes after it.
+            rest = (i for i in range(place + 1, len(name)) if not _LEGAL.match(name[i]))
+            place = place if place == 0 else next(rest)
+        raise TypeError(
+            f"{kind} name {name!r} has the illegal character {name[place]!r} at position {place}; "
+            "use ASCII letters, digits, '-', '_' and '.'"
+        )
+    return name
+
+
+def new_node() -> str:
+    """Return a fresh random node id (64 bits): one session of a layer in one event loop."""
+    return secrets.token_hex(8)
+
+
+def channel_name(prefix: str, node: str, number: int) -> str:
+    """Return the name of a process-bound channel; ``prefix`` may end in a dot or not."""
+    return f"{prefix.removesuffix('.')}.{node}!{number:x}"
+
+
+def channel_node(name: str) -> str | None:
+    """Return the node that a process-bound channel lives on; None for a worker queue."""
+    head, mark, _ = name.partition("!")
+    return head.rpartition(".")[2] if mark else None
+
+
+def group_topic(prefix: str, group: str) -> str:
+    """Return the topic that carries a group's messages."""
+    return f"{prefix}:g.{group}"
+
+
+def node_topic(prefix: str, node: str) -> str:
+    """Return the topic that carries messages for the channels of one node."""
+    return f"{prefix}:n.{node}"
+
+
+def queue_name(prefix: str, channel: str) -> str:
+    """Return the broker's name of a worker queue."""
+    return f"{prefix}:q.{channel}"
+
+
+def topic_group(topic: str) -> str | None:
+    """Return the group whose messages the topic carries; None for a node's topic."""
+    kind, _, name = topic.rpartition(":")[2].partition(".")
+    return name if kind == "g" else None

@@ -1,0 +1,170 @@
+"""The options that every layer takes: names, defaults, checks."""
+
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Final, Literal, TypedDict, TypeVar, cast, get_args
+
+from fast_channels.layers.names import check_prefix
+
+Overflow = Literal["drop_newest", "drop_oldest", "disconnect"]
+"""What happens to a message that finds its mailbox full."""
+
+Pattern = str | re.Pattern[str]
+"""A glob (``"chat.*"``) or a compiled regular expression, matched against a whole channel name."""
+
+V = TypeVar("V")
+Patterns = Mapping[Pattern, V] | Iterable[tuple[Pattern, V]]
+
+
+class OptionKeywords(TypedDict, total=False):
+    """The keyword arguments of every layer, as ``LayerOptions`` documents them."""
+
+    prefix: str
+    capacity_bytes: int
+    overflow: Overflow
+    channel_overflow: Patterns[Overflow] | None
+    queue_capacity: int | None
+    send_timeout: float
+    max_message_size: int
+    linger: float
+    gaps: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerOptions:
+    """Checked options. Durations are seconds, sizes bytes."""
+
+    prefix: str = "fc"
+    """Isolates applications that share a broker; part of every topic and queue."""
+
+    capacity: int = 100
+    """Unread messages that one channel holds."""
+
+    capacity_bytes: int = 1_048_576
+    """Unread bytes that one channel holds; never refuses the first message."""
+
+    channel_capacity: Patterns[int] | None = None
+    """``capacity`` for some channels; the first pattern that matches counts."""
+
+    overflow: Overflow = "drop_newest"
+    """What a full mailbox does with the next message."""
+
+    channel_overflow: Patterns[Overflow] | None = None
+    """``overflow`` for some channels; the first pattern that matches counts."""
+
+    queue_capacity: int | None = None
+    """Jobs that one worker queue holds; None: what ``capacity`` says for its name."""
+
+    expiry: float = 60.0
+    """After this an unread message is not delivered."""
+
+    group_expiry: float = 86_400.0
+    """A mailbox made by ``new_channel`` that nobody reads is discarded after this."""
+
+    send_timeout: float = 5.0
+    """How long a send may wait for the broker before ``BackendUnavailable``."""
+
+    max_message_size: int = 1_048_576
+    """A larger encoded message is refused with ``MessageTooLarge``."""
+
+    linger: float = 2.0
+    """How long a topic stays subscribed after its last member left."""
+
+    gaps: bool = False
+    """Members are told of a possible loss by a ``channels.gap`` message."""
+
+    _capacities: tuple[tuple[re.Pattern[str], int], ...] = field(init=False, repr=False)
+    _overflows: tuple[tuple[re.Pattern[str], Overflow], ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` or ``TypeError`` for a value that cannot be meant."""
+        check_prefix(self.prefix)
+        for name in ("capacity", "capacity_bytes", "max_message_size"):
+            _positive_int(name, getattr(self, name))
+        if self.queue_capacity is not None:
+            _positive_int("queue_capacity", self.queue_capacity)
+        for name in ("expiry", "group_expiry", "send_timeout"):
+            _seconds(name, getattr(self, name), positive=True)
+        _seconds("linger", self.linger, positive=False)
+        _overflow("overflow", self.overflow)
+        capacities = compile_patterns("channel_capacity", self.channel_capacity)
+        for pattern, capacity in capacities:
+            _positive_int(f"channel_capacity[{pattern.pattern!r}]", capacity)
+        overflows = compile_patterns("channel_overflow", self.channel_overflow)
+        for pattern, policy in overflows:
+            _overflow(f"channel_overflow[{pattern.pattern!r}]", policy)
+        object.__setattr__(self, "_capacities", capacities)
+        object.__setattr__(self, "_overflows", overflows)
+
+    @classmethod
+    def checked(cls, options: Mapping[str, object]) -> "LayerOptions":
+        """Make options of keyword arguments; an unknown one is an error that lists the known."""
+        for name in options:
+            if name not in OPTION_NAMES:
+                raise TypeError(
+                    f"unknown layer option {name!r}; the options are: {', '.join(OPTION_NAMES)}"
+                )
+        return cls(**options)  # type: ignore[arg-type]  # values are checked at run time
+
+    def capacity_of(self, channel: str) -> int:
+        """Return how many unread messages the channel holds."""
+        return _first_match(self._capacities, channel, self.capacity)
+
+    def overflow_of(self, channel: str) -> Overflow:
+        """Return what the channel does when it is full."""
+        return _first_match(self._overflows, channel, self.overflow)
+
+    def queue_capacity_of(self, queue: str) -> int:
+        """Return how many jobs the worker queue holds."""
+        return self.queue_capacity or self.capacity_of(queue)
+
+
+OPTION_NAMES: Final = tuple(f.name for f in fields(LayerOptions) if f.init)
+
+
+def compile_patterns(
+    option: str, patterns: Patterns[V] | None
+) -> tuple[tuple[re.Pattern[str], V], ...]:
+    """Return ``patterns`` in order, globs as regular expressions."""
+    if patterns is None:
+        return ()
+    pairs = cast(
+        "Iterable[object]", patterns.items() if isinstance(patterns, Mapping) else patterns
+    )
+    compiled: list[tuple[re.Pattern[str], V]] = []
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(cast("tuple[object, ...]", pair)) != 2:
+            raise TypeError(f"{option} must map patterns to values, got the item {pair!r}")
+        pattern, value = cast("tuple[object, V]", pair)
+        if isinstance(pattern, str):
+            pattern = re.compile(fnmatch.translate(pattern))
+        elif not isinstance(pattern, re.Pattern):
+            raise TypeError(f"{option}: a pattern is a glob or a compiled regex, got {pattern!r}")
+        compiled.append((cast("re.Pattern[str]", pattern), value))
+    return tuple(compiled)
+
+
+def _first_match(patterns: tuple[tuple[re.Pattern[str], V], ...], name: str, default: V) -> V:
+    for pattern, value in patterns:
+        if pattern.match(name):
+            return value
+    return default
+
+
+def _positive_int(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be an int of at least 1, got {value!r}")
+
+
+def _seconds(name: str, value: object, *, positive: bool) -> None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if value > 0 or (value == 0 and not positive):  # False for NaN
+            return
+    raise ValueError(f"{name} must be seconds {'above' if positive else 'from'} 0, got {value!r}")
+
+
+def _overflow(name: str, value: object) -> None:
+    if value not in get_args(Overflow):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(Overflow))}, got {value!r}")

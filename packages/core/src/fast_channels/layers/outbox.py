@@ -1,0 +1,265 @@
+"""Natural batching: a lone send pays no delay, and a hot group costs one payload per round trip.
+
+While nothing is in flight, a send publishes at once. While a publish is in flight, further sends
+gather; when it returns, all that gathered goes out as one ``publish`` call, messages for the same
+topic packed into one frame. Nothing is dropped here: when too much waits, senders wait.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from fast_channels.exceptions import BackendUnavailable, FastChannelsError, PublishFailed
+from fast_channels.layers.backend import Backend, Publication
+from fast_channels.layers.codec import FRAGMENT, OVERHEAD, Entry, encode_entries, encode_frame
+from fast_channels.layers.counters import Counters
+from fast_channels.layers.fragments import split
+from fast_channels.layers.sequence import Sequencer
+from fast_channels.layers.tails import Tails
+
+MAX_WAITING: Final = 10_000
+"""Messages that may wait for a publish; more senders wait for room."""
+
+MAX_WAITING_BYTES: Final = 16 * 1_048_576
+
+
+class _Send:
+    """One message that waits for the next publish, and its sender."""
+
+    __slots__ = ("done", "entry", "since", "topic")
+
+    def __init__(self, topic: str, entry: Entry, done: "asyncio.Future[None]") -> None:
+        self.topic = topic
+        self.entry = entry
+        self.done = done
+        self.since = time.monotonic()
+
+
+class Outbox:
+    """The send path of one session."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        backend: Backend,
+        node: str,
+        timeout: float,
+        counters: Counters,
+    ) -> None:
+        self._loop = loop
+        self._backend = backend
+        self._node = node
+        self._timeout = timeout
+        self._counters = counters
+        self._sequencer = Sequencer()
+        self._in_flight = False
+        self._waiting: deque[_Send] = deque()
+        self._waiting_bytes = 0
+        self._room: deque[asyncio.Future[None]] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+        self._quiet: list[str] = []
+        self._tails = Tails(loop, self._gone_quiet)
+        limit = backend.max_payload
+        self._frame_bytes = backend.frame_bytes
+        if limit is not None:
+            if limit < 2 * OVERHEAD:
+                raise ValueError(f"max_payload must be at least {2 * OVERHEAD}, got {limit}")
+            self._frame_bytes = min(self._frame_bytes, limit - OVERHEAD)
+
+    async def send(self, topic: str, entry: Entry) -> None:
+        """The broker has the message.
+
+        Raises ``BackendUnavailable`` at the latest when the send timeout is over. A cancelled
+        sender's message is withdrawn if it is not in flight yet.
+        """
+        if not self._in_flight:
+            self._in_flight = True
+            try:
+                await self._publish([(topic, [entry])], self._timeout)
+            except PublishFailed as failure:
+                raise next(iter(failure.errors.values())) from failure
+            finally:
+                self._landed()
+        else:
+            await self._gather(topic, entry)
+
+    async def drain(self) -> None:
+        """All that was waiting has been published, or has failed."""
+        while self._flusher is not None:
+            await asyncio.wait([self._flusher])
+
+    async def close(self) -> None:
+        """What waits fails with ``BackendUnavailable``; no task or timer is left."""
+        self._tails.close()
+        flusher = self._flusher
+        if flusher is not None:
+            flusher.cancel()
+            await asyncio.wait([flusher])
+        self._fail(list(self._waiting), BackendUnavailable("the layer was closed while sending"))
+        self._waiting.clear()
+        for waiter in self._room:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _gather(self, topic: str, entry: Entry) -> None:
+        if self._full() or self._room:
+            await self._wait_for_room()
+        send = _Send(topic, entry, self._loop.create_future())
+        self._waiting.append(send)
+        self._waiting_bytes += len(entry.payload)
+        if not self._in_flight:  # what was in flight landed while this sender waited for room
+            self._landed()
+        await send.done  # cancelled: the flusher finds it done and withdraws the message
+
+    def _full(self) -> bool:
+        return len(self._waiting) >= MAX_WAITING or self._waiting_bytes >= MAX_WAITING_BYTES
+
+    async def _wait_for_room(self) -> None:
+        waiter = self._loop.create_future()
+        self._room.append(waiter)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await waiter
+        except TimeoutError:
+            raise BackendUnavailable(
+                f"{len(self._waiting)} messages wait for the broker, and none went out for "
+                f"{self._timeout:g} s; the message was not sent"
+            ) from None
+        finally:
+            if waiter in self._room:
+                self._room.remove(waiter)
+
+    def _landed(self) -> None:
+        """Nothing is in flight: let the flusher take what gathered meanwhile."""
+        self._in_flight = False
+        if (self._waiting or self._quiet) and self._flusher is None:
+            self._in_flight = True
+            self._flusher = self._loop.create_task(self._flush(), name="fast-channels-outbox")
+            self._flusher.add_done_callback(self._flushed)
+
+    def _flushed(self, flusher: "asyncio.Task[None]") -> None:
+        self._flusher = None
+        self._in_flight = False
+        if not flusher.cancelled():
+            self._landed()
+
+    async def _flush(self) -> None:
+        while self._waiting or self._quiet:
+            batch = [send for send in self._waiting if not send.done.done()]
+            self._waiting.clear()
+            self._waiting_bytes = 0
+            for waiter in list(self._room)[:MAX_WAITING]:
+                if not waiter.done():
+                    waiter.set_result(None)
+            await self._flush_batch(batch)
+
+    async def _flush_batch(self, batch: list[_Send]) -> None:
+        grouped = self._pack(batch)
+        busy = {topic for topic, _ in grouped}
+        grouped += [(topic, []) for topic in self._quiet if topic not in busy]
+        self._quiet.clear()
+        since = batch[0].since if batch else time.monotonic()
+        left = since + self._timeout - time.monotonic()
+        try:
+            if left <= 0:
+                raise BackendUnavailable(
+                    f"the broker took nothing for {self._timeout:g} s; the message was not sent"
+                )
+            await self._publish(
+                [(topic, [send.entry for send in sends]) for topic, sends in grouped], left
+            )
+        except PublishFailed as failure:
+            for index, (_, sends) in enumerate(grouped):
+                error = failure.errors.get(index)
+                self._fail(sends, error) if error else self._succeed(sends)
+        except asyncio.CancelledError:
+            self._fail(
+                batch, BackendUnavailable("the layer was closed; the message was perhaps sent")
+            )
+            raise
+        except Exception as error:
+            self._fail(batch, error)
+        else:
+            self._succeed(batch)
+
+    def _pack(self, batch: list[_Send]) -> list[tuple[str, list[_Send]]]:
+        """Group the messages by topic, in frames of at most ``frame_bytes``, order kept."""
+        frames: list[tuple[str, list[_Send]]] = []
+        current: dict[str, tuple[list[_Send], int]] = {}
+        for send in batch:
+            size = len(send.entry.payload) + OVERHEAD
+            packed = current.get(send.topic)
+            if packed is None or packed[1] + size > self._frame_bytes:
+                fresh: list[_Send] = []
+                packed = (fresh, 0)
+                frames.append((send.topic, packed[0]))
+            packed[0].append(send)
+            current[send.topic] = (packed[0], packed[1] + size)
+        return frames
+
+    async def _publish(self, frames: Sequence[tuple[str, list[Entry]]], timeout: float) -> None:
+        """Publish the frames; ``PublishFailed`` names their indices."""
+        publications: list[Publication] = []
+        origin: list[int] = []  # publication -> frame, for a frame may take several
+        for index, (topic, entries) in enumerate(frames):
+            if entries:
+                self._tails.touch(topic)
+            for payload in self._payloads(topic, encode_entries(entries)):
+                publications.append(Publication(topic, payload))
+                origin.append(index)
+        counters = self._counters
+        messages = sum(len(entries) for _, entries in frames)
+        counters.published += len(publications)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._backend.publish(publications)
+        except TimeoutError as error:
+            counters.failed += messages
+            raise BackendUnavailable(
+                f"the broker did not answer within {timeout:.3g} s; the message was perhaps sent"
+            ) from error
+        except PublishFailed as failure:
+            errors = {origin[i]: error for i, error in failure.errors.items()}
+            counters.failed += sum(len(frames[i][1]) for i in errors)
+            raise PublishFailed(errors) from failure
+        except Exception:
+            counters.failed += messages
+            raise
+        counters.sent += messages
+
+    def _payloads(self, topic: str, body: bytes) -> list[bytes]:
+        limit = self._backend.max_payload
+        if limit is None or len(body) + OVERHEAD <= limit:
+            return [encode_frame(self._node, *self._sequencer.next(topic), body)]
+        return [
+            encode_frame(self._node, *self._sequencer.next(topic), piece, FRAGMENT)
+            for piece in split(body, limit)
+        ]
+
+    def _gone_quiet(self, topics: list[str]) -> None:
+        self._quiet += topics
+        if not self._in_flight:
+            self._landed()
+
+    @staticmethod
+    def _succeed(sends: list[_Send]) -> None:
+        for send in sends:
+            if not send.done.done():
+                send.done.set_result(None)
+
+    @staticmethod
+    def _fail(sends: list[_Send], error: Exception) -> None:
+        for send in sends:
+            if not send.done.done():
+                send.done.set_exception(_copy(error))
+
+
+def _copy(error: Exception) -> Exception:
+    """Return an exception of its own for each sender: tracebacks grow on a shared one."""
+    if isinstance(error, FastChannelsError) and not isinstance(error, PublishFailed):
+        copy = type(error)(*error.args)
+        copy.__cause__ = error.__cause__
+        return copy
+    return error

@@ -1,0 +1,354 @@
+"""One layer in one event loop: its connection, its channels, and their memberships.
+
+A session composes parts that do not know it: Outbox, Subscriptions, Hub, Control. It is the
+backend's inbox. It ends with its loop: the async generator it holds there is finalised by
+``asyncio.run``, and closes what is open.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncGenerator, Callable, Collection
+from typing import Any
+
+from fast_channels.exceptions import (
+    BackendUnavailable,
+    ChannelFull,
+    ChannelNotFound,
+    FastChannelsError,
+    LayerClosed,
+)
+from fast_channels.layers import events
+from fast_channels.layers.backend import Backend
+from fast_channels.layers.codec import (
+    CONTROL,
+    FRAGMENT,
+    PLAIN,
+    Entry,
+    FrameError,
+    decode_entries,
+    decode_fragment,
+    decode_frame,
+)
+from fast_channels.layers.control import Control
+from fast_channels.layers.counters import Counters, LossReport
+from fast_channels.layers.fragments import Reassembly
+from fast_channels.layers.hub import Hub, Topic
+from fast_channels.layers.mailbox import Mailbox
+from fast_channels.layers.messages import decode_message, decode_plain, encode_message
+from fast_channels.layers.names import channel_name, group_topic, new_node, node_topic
+from fast_channels.layers.options import LayerOptions
+from fast_channels.layers.outbox import Outbox
+from fast_channels.layers.relay import Put, Relays
+from fast_channels.layers.subscriptions import Subscriptions
+from fast_channels.layers.sweeper import Sweeper
+
+logger = logging.getLogger("fast_channels.layers")
+
+MakeMailbox = Callable[[str, LayerOptions, LossReport], Mailbox]
+
+
+class Session:
+    """Made and opened by ``BaseChannelLayer``; used on its own loop only."""
+
+    def __init__(
+        self,
+        layer: Any,
+        loop: asyncio.AbstractEventLoop,
+        backend: Backend,
+        options: LayerOptions,
+    ) -> None:
+        counters = Counters()
+        self.loop = loop
+        self.backend = backend
+        self.node = new_node()
+        self.closed = False
+        self.counters = counters
+        self._layer = layer
+        self._options = options
+        self._own = node_topic(options.prefix, self.node)
+        self._numbers = itertools.count(1)
+        self.losses = LossReport(loop, layer, counters)
+        self.hub = Hub(loop, self.losses)
+        self._own_topic = self.hub.topics[self._own] = Topic(self._own)
+        timeout = options.send_timeout
+        self.outbox = Outbox(loop, backend, self.node, timeout, counters)
+        self._subscriptions = Subscriptions(loop, backend, options.linger, timeout, self.hub.forget)
+        self._control = Control(options.prefix, self.node, timeout, self.outbox.send, self._change)
+        max_body = options.max_message_size + backend.frame_bytes + 4_096
+        self._reassembly = Reassembly(max_body, self._given_up)
+        self._relays = Relays(loop, options, self.losses)
+        self._sweeper = Sweeper(loop, options.group_expiry, self.discard)
+        self._lifetime = self._live()
+        self._end: asyncio.Future[None] | None = None
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connected; raises ``BackendUnavailable`` (nothing is left open then)."""
+        timeout = self._options.send_timeout
+        try:
+            async with asyncio.timeout(timeout):
+                await self.backend.open(self)
+                await self._subscriptions.ensure(self._own)
+        except BaseException as error:
+            self.closed = True
+            await self._subscriptions.close()
+            await self.backend.close()
+            if isinstance(error, TimeoutError):
+                text = f"{self._layer} could not be opened: no answer within {timeout:g} s"
+                raise BackendUnavailable(text) from error
+            raise
+        await anext(self._lifetime)
+        events.emit("layer_opened", layer=self._layer, node=self.node)
+
+    async def close(self) -> None:
+        """What was accepted is sent; then every task, timer, mailbox and connection is gone."""
+        if self._end is not None:
+            await asyncio.shield(self._end)
+        elif not self.closed:
+            await self._shut()
+            await self._lifetime.aclose()
+
+    async def _live(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await self._shut()
+
+    async def _shut(self) -> None:
+        if self._end is not None:
+            return
+        self._end = self.loop.create_future()
+        try:
+            events.emit("layer_closing", layer=self._layer, node=self.node)
+            try:
+                async with asyncio.timeout(self._options.send_timeout):
+                    await self.outbox.drain()
+            except TimeoutError:
+                logger.warning("%s closes with messages that the broker did not take", self._layer)
+            self.closed = True
+            self._sweeper.close()
+            await self._relays.close()
+            await self._control.close()
+            await self.outbox.close()
+            await self._subscriptions.close()
+            await self.backend.close()
+        finally:
+            self.closed = True
+            closed = LayerClosed(f"{self._layer} was closed")
+            for mailbox in list(self.hub.mailboxes.values()):
+                mailbox.close(closed)
+            self.losses.flush()
+            self._end.set_result(None)
+
+    # --- channels -----------------------------------------------------------------------------
+
+    def new_mailbox(self, prefix: str, make: MakeMailbox = Mailbox) -> Mailbox:
+        """Return the mailbox of a fresh channel; ``discard`` ends it."""
+        name = channel_name(prefix, self.node, next(self._numbers))
+        mailbox = self.hub.mailboxes[name] = make(name, self._options, self.losses)
+        return mailbox
+
+    def readable(self, channel: str) -> Mailbox:
+        """Return the mailbox of a channel of this node, made anew if it was discarded."""
+        mailbox = self.hub.mailboxes.get(channel)
+        if mailbox is None:
+            mailbox = Mailbox(channel, self._options, self.losses)
+            self.hub.mailboxes[channel] = mailbox
+            self._sweeper.watch(mailbox)
+        return mailbox
+
+    def watch(self, mailbox: Mailbox) -> None:
+        """The mailbox is discarded when nobody has read it for ``group_expiry``."""
+        self._sweeper.watch(mailbox)
+
+    def discard(self, mailbox: Mailbox) -> None:
+        """The channel, its unread messages and all its memberships are gone."""
+        if self.hub.mailboxes.pop(mailbox.name, None) is not None:
+            self.leave_all(mailbox)
+            mailbox.close()
+
+    def flush(self) -> None:
+        """Every mailbox of this session is empty and in no group."""
+        self.hub.clear()
+        for topic in list(self.hub.topics.values()):
+            for channel, mailbox in list(topic.members.items()):
+                self.leave_all(mailbox)
+                self._relays.left(channel)
+
+    def missed(self, channel: str) -> None:
+        """Note that a channel of this node was meant which is gone: its client has left."""
+        self.counters.undeliverable += 1
+        logger.debug("channel %s is gone", channel)
+
+    def leave_all(self, mailbox: Mailbox) -> None:
+        """The mailbox is in no group."""
+        for topic in tuple(mailbox.topics or ()):
+            if self.hub.leave(topic, mailbox.name):
+                self._subscriptions.release(topic)
+
+    # --- groups -------------------------------------------------------------------------------
+
+    async def join(self, group: str, mailbox: Mailbox) -> None:
+        """The mailbox is a member, and the broker delivers the group's messages."""
+        topic = group_topic(self._options.prefix, group)
+        joined = self.hub.join(topic, mailbox)
+        if self._subscriptions.live(topic):
+            return
+        try:
+            await self._subscriptions.ensure(topic)
+        except BaseException:
+            if joined and self.hub.leave(topic, mailbox.name):
+                self._subscriptions.release(topic)
+            raise
+
+    def leave(self, group: str, channel: str) -> None:
+        """The channel is not a member."""
+        topic = group_topic(self._options.prefix, group)
+        if self.hub.leave(topic, channel):
+            self._subscriptions.release(topic)
+        self._relays.left(channel)
+
+    def relay(self, queue: str, put: Put) -> Mailbox:
+        """Return the mailbox that stands for a worker queue in this node's groups."""
+        return self._relays.mailbox(queue, put)
+
+    async def ask(self, action: str, group: str, channel: str) -> None:
+        """The node of a channel of another process has added or discarded it."""
+        await self._control.request(action, group, channel)
+
+    async def _change(self, action: str, group: str, channel: str) -> None:
+        """Another node asks for a change of one of this node's channels."""
+        if action == "discard":
+            self.leave(group, channel)
+            return
+        mailbox = self.hub.mailboxes.get(channel)
+        if mailbox is None:
+            raise ChannelNotFound(f"channel {channel!r} does not exist any more")
+        await self.join(group, mailbox)
+
+    # --- sending ------------------------------------------------------------------------------
+
+    async def send(self, topic: str, entry: Entry) -> None:
+        """The broker has the message; waits while this side's fan-out is far behind."""
+        if self.hub.behind:
+            await self._catch_up()
+        await self.outbox.send(topic, entry)
+
+    async def send_here(self, channel: str, payload: bytes) -> None:
+        """The broker has the message for a channel of this node; raises ``ChannelFull``."""
+        mailbox = self.hub.mailboxes.get(channel)
+        if mailbox is None:
+            self.missed(channel)
+            return
+        if mailbox.full():
+            self.counters.failed += 1
+            raise ChannelFull(
+                f"channel {channel!r} holds {len(mailbox.queue)} unread messages "
+                f"(capacity {mailbox.capacity}, {mailbox.capacity_bytes} bytes)"
+            )
+        mailbox.outstanding += 1
+        try:
+            await self.send(self._own, Entry(payload, channel))
+        except BaseException:
+            mailbox.outstanding = max(0, mailbox.outstanding - 1)
+            raise
+
+    async def _catch_up(self) -> None:
+        timeout = self._options.send_timeout
+        try:
+            async with asyncio.timeout(timeout):
+                await self.hub.catch_up()
+        except TimeoutError:
+            self.counters.failed += 1
+            raise BackendUnavailable(
+                f"this process could not fan out what it has within {timeout:g} s; "
+                "the message was not sent"
+            ) from None
+
+    # --- what the backend calls ---------------------------------------------------------------
+
+    def deliver(self, topic: str, payload: bytes, /) -> None:
+        """Fan a payload out to the topic's members; what cannot be read is counted and skipped."""
+        record = self.hub.topics.get(topic)
+        if record is None or self.closed:
+            return
+        self.counters.received += 1
+        try:
+            self._unpack(topic, record, payload)
+        except (ValueError, TypeError, FastChannelsError) as error:
+            self._skip(topic, error)
+        self.hub.drain()
+
+    def gap(self, cause: Exception, topics: Collection[str] | None = None, /) -> None:
+        """Note a possible loss; members are told where the layer's ``gaps`` are on."""
+        records = [
+            self.hub.topics[t] for t in topics or tuple(self.hub.topics) if t in self.hub.topics
+        ]
+        for record in records:
+            record.seen.forget()
+        if self._own_topic in records:
+            for mailbox in self.hub.mailboxes.values():
+                mailbox.outstanding = 0
+        self._note_gap(cause, topics)
+        if self._options.gaps:
+            if topics is None:
+                self.hub.gap_anywhere(self._own_topic)
+            else:
+                for record in records:
+                    self.hub.gap(record)
+            self.hub.drain()
+
+    def _unpack(self, topic: str, record: Topic, payload: bytes) -> None:
+        if payload[:1] == PLAIN:
+            if record.group is None:
+                raise FrameError("plain JSON is taken for groups only")
+            message = decode_plain(payload)
+            packed = encode_message(message, self._options.max_message_size)
+            self.hub.group(record, packed, message, None)
+            return
+        flags, frame = decode_frame(payload)
+        verdict = record.seen.check(frame.node, frame.seq, frame.prev)
+        if verdict == "repeat":
+            self.counters.repeated += 1
+            return
+        if verdict == "gap":
+            self._note_gap(FastChannelsError(f"frames of node {frame.node} are missing"), [topic])
+            if self._options.gaps:
+                self.hub.gap(record)
+        if flags & FRAGMENT:
+            body = self._reassembly.add(frame.node, topic, decode_fragment(frame.body))
+            if body is None:
+                return
+        else:
+            body = frame.body
+            self._reassembly.drop(frame.node, topic)
+        for entry in decode_entries(body):
+            try:
+                self._take(record, frame.node, entry)
+            except ValueError as error:
+                self._skip(topic, error)
+
+    def _take(self, record: Topic, node: str, entry: Entry) -> None:
+        target = entry.target
+        if target is None:
+            self.hub.group(record, entry.payload, decode_message(entry.payload), entry.exclude)
+        elif record is not self._own_topic:
+            raise FrameError(f"message for {target!r} came on a group's topic")
+        elif target == CONTROL:
+            self._control.handle(node, entry.payload)
+        else:
+            self.hub.direct(record, target, entry.payload, own=node == self.node)
+
+    def _skip(self, topic: str, error: Exception) -> None:
+        self.losses.note("malformed", f"on {topic}: {error}")
+
+    def _given_up(self, topic: str) -> None:
+        self.losses.note("malformed", f"on {topic}: the rest of a fragmented message never came")
+
+    def _note_gap(self, cause: Exception, topics: Collection[str] | None) -> None:
+        self.counters.gaps += 1
+        names = "any topic" if topics is None else ", ".join(list(topics)[:3])
+        logger.warning("%s may have missed messages on %s: %s", self._layer, names, cause)
+        events.emit("layer_gap", layer=self._layer, cause=cause, topics=topics)

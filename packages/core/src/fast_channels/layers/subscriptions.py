@@ -1,0 +1,141 @@
+"""Which topics the broker delivers to this session, kept in step with the members.
+
+One task talks to the backend, one call at a time, with all topics that wait. So the first joins of
+a topic share one confirmation, many topics share one call, and a subscribe never overtakes an
+unsubscribe of the same topic.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from fast_channels.exceptions import BackendUnavailable
+from fast_channels.layers.backend import Backend
+
+
+logger = logging.getLogger("fast_channels.layers")
+
+
+class Subscriptions:
+    """The subscribed topics of one session."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        backend: Backend,
+        linger: float,
+        timeout: float,
+        dropped: Callable[[str], None],
+    ) -> None:
+        self._loop = loop
+        self._backend = backend
+        self._linger = linger
+        self._timeout = timeout
+        self._dropped = dropped
+        """Told of a topic that is not subscribed any more."""
+        self._live: set[str] = set()
+        self._joining: dict[str, asyncio.Future[None]] = {}
+        self._lingering: dict[str, asyncio.TimerHandle] = {}
+        self._leaving: dict[str, None] = {}
+        self._worker: asyncio.Task[None] | None = None
+
+    def live(self, topic: str) -> bool:
+        """True when a publish that starts now arrives; keeps a lingering topic."""
+        timer = self._lingering.pop(topic, None)
+        if timer is not None:
+            timer.cancel()
+        return topic in self._live and topic not in self._leaving
+
+    async def ensure(self, topic: str) -> None:
+        """The topic is live; raises ``BackendUnavailable`` when the broker does not confirm it."""
+        if self.live(topic):
+            return
+        confirmed = self._joining.get(topic)
+        if confirmed is None:
+            confirmed = self._joining[topic] = self._loop.create_future()
+            confirmed.add_done_callback(_retrieve)
+        self._work()
+        # Shielded: others wait for the same confirmation.
+        await asyncio.shield(confirmed)
+
+    def release(self, topic: str) -> None:
+        """The topic has no member: it is left after the linger time, unless one comes."""
+        timer = self._lingering.pop(topic, None)
+        if timer is not None:
+            timer.cancel()
+        self._lingering[topic] = self._loop.call_later(self._linger, self._leave, topic)
+
+    async def close(self) -> None:
+        """No task or timer is left; whoever waits gets ``BackendUnavailable``."""
+        for timer in self._lingering.values():
+            timer.cancel()
+        self._lingering.clear()
+        worker = self._worker
+        if worker is not None:
+            worker.cancel()
+            await asyncio.wait([worker])
+        for confirmed in self._joining.values():
+            if not confirmed.done():
+                confirmed.set_exception(BackendUnavailable("the layer was closed"))
+        self._joining.clear()
+
+    def _leave(self, topic: str) -> None:
+        self._lingering.pop(topic, None)
+        self._leaving[topic] = None
+        self._work()
+
+    def _work(self) -> None:
+        if self._worker is None:
+            self._worker = self._loop.create_task(self._run(), name="fast-channels-subscriptions")
+            self._worker.add_done_callback(self._finished)
+
+    def _finished(self, worker: "asyncio.Task[None]") -> None:
+        self._worker = None
+        if not worker.cancelled() and (self._joining or self._leaving):
+            self._work()
+
+    async def _run(self) -> None:
+        while self._joining or self._leaving:
+            if self._leaving:
+                await self._unsubscribe([t for t in self._leaving if t not in self._joining])
+            if self._joining:
+                await self._subscribe(dict(self._joining))
+
+    async def _subscribe(self, joining: "dict[str, asyncio.Future[None]]") -> None:
+        error: Exception | None = None
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._backend.subscribe(list(joining))
+        except TimeoutError:
+            error = BackendUnavailable(
+                f"the broker did not confirm a subscription within {self._timeout:g} s"
+            )
+        except Exception as failure:
+            error = failure
+        for topic, confirmed in joining.items():
+            del self._joining[topic]
+            if error is None:
+                self._live.add(topic)
+                confirmed.set_result(None)
+            else:
+                confirmed.set_exception(error)
+
+    async def _unsubscribe(self, leaving: list[str]) -> None:
+        self._leaving.clear()  # those that are joined again just stay
+        if not leaving:
+            return
+        self._live.difference_update(leaving)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._backend.unsubscribe(leaving)
+        except Exception as error:
+            # No loss: an unreachable broker forgets by itself, and unwanted payloads reach nobody.
+            logger.info("leaving %d topics failed: %r", len(leaving), error)
+        for topic in leaving:
+            self._dropped(topic)
+
+
+def _retrieve(confirmed: "asyncio.Future[None]") -> None:
+    """Mark the error as seen: all who waited may have been cancelled."""
+    if not confirmed.cancelled():
+        confirmed.exception()

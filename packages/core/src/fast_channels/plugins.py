@@ -1,0 +1,106 @@
+"""Plugins: what many may listen to, through pluggy (entry-point group ``fast_channels.plugins``).
+
+A plugin is an object with any of the hooks of ``Hooks``, each marked ``@hookimpl``. Hooks tell of
+life and losses, never of single messages; throughput is in ``layer.stats()``. A plugin that cannot
+be loaded, or raises, is named in the log, and everything else goes on.
+``FAST_CHANNELS_DISABLE_PLUGINS=1`` loads none.
+"""
+
+import importlib
+import logging
+import os
+from collections.abc import Collection, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Final
+
+from fast_channels.layers import events
+
+if TYPE_CHECKING:
+    import pluggy
+
+logger = logging.getLogger("fast_channels.plugins")
+
+PROJECT: Final = "fast_channels"
+GROUP: Final = "fast_channels.plugins"
+
+
+class Hooks:
+    """The hooks; implement those you want, with any subset of the arguments."""
+
+    def layer_opened(self, layer: Any, node: str) -> None:
+        """A session of the layer is connected."""
+
+    def layer_closing(self, layer: Any, node: str) -> None:
+        """A session of the layer is about to let go of its connection."""
+
+    def layer_gap(self, layer: Any, cause: Exception, topics: Collection[str] | None) -> None:
+        """Messages may have been missed on ``topics`` (None: on any)."""
+
+    def messages_dropped(self, layer: Any, losses: Mapping[str, int]) -> None:
+        """Messages were lost within the last second: how many, by reason."""
+
+    def consumer_started(self, consumer: Any) -> None:
+        """A connection has its consumer."""
+
+    def consumer_finished(self, consumer: Any) -> None:
+        """A consumer is done, and in no group any more."""
+
+    def consumer_failed(self, consumer: Any, exception: BaseException) -> None:
+        """A consumer ended by an exception."""
+
+
+def __getattr__(name: str) -> Any:
+    # pluggy is imported when a plugin asks for the marker, or at the first event.
+    if name == "hookimpl":
+        return importlib.import_module("pluggy").HookimplMarker(PROJECT)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@cache
+def manager() -> "pluggy.PluginManager":
+    """Return the process's plugin manager, with every installed plugin registered."""
+    import pluggy  # at the first event only: importing fast_channels stays cheap
+
+    specify = pluggy.HookspecMarker(PROJECT)
+    made = pluggy.PluginManager(PROJECT)
+    names = [name for name in vars(Hooks) if not name.startswith("_")]
+    specs = type("Specs", (), {name: specify(getattr(Hooks, name)) for name in names})
+    made.add_hookspecs(specs)
+    if os.environ.get("FAST_CHANNELS_DISABLE_PLUGINS", "") not in ("", "0"):
+        return made
+    for entry in entry_points(group=GROUP):
+        source = (
+            f"{entry.name!r} ({entry.dist.name} {entry.dist.version})" if entry.dist else entry.name
+        )
+        try:
+            plugin = entry.load()
+            made.register(plugin() if isinstance(plugin, type) else plugin, name=entry.name)
+            made.check_pending()
+        except Exception:
+            logger.exception("plugin %s could not be loaded; going on without it", source)
+            made.unregister(name=entry.name) if made.has_plugin(entry.name) else None
+    return made
+
+
+def register(plugin: object, name: str | None = None) -> None:
+    """The plugin is told of every later event."""
+    manager().register(plugin, name)
+
+
+def unregister(plugin: object) -> None:
+    """The plugin is told of nothing any more."""
+    manager().unregister(plugin)
+
+
+def _tell(event: str, **facts: Any) -> None:
+    hook = getattr(manager().hook, event)
+    # One by one: pluggy ends a call at the first plugin that raises.
+    for implementation in reversed(hook.get_hookimpls()):
+        try:
+            implementation.function(*(facts[name] for name in implementation.argnames))
+        except Exception:
+            logger.exception("plugin %r failed at %s", implementation.plugin_name, event)
+
+
+events.connect(_tell)

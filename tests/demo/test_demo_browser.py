@@ -1,0 +1,438 @@
+"""The chat page in a real browser, against the demo as ``make demo`` starts it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SOON = 20_000  # milliseconds; what the page shows within this passes
+
+
+class Demo:
+    """The demo as a process of its own; started again, it is on the same port."""
+
+    def __init__(self, errors: Path) -> None:
+        self.errors = errors
+        self.port = 0
+        self.was_down = False
+        self.process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def start(self) -> None:
+        """The demo serves."""
+        environ = {k: v for k, v in os.environ.items() if k not in ("HOST", "LAYER")}
+        with self.errors.open("a") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "fast_channels_tools.demo"],
+                env={**environ, "PORT": str(self.port)},
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        greeting = self.process.stdout.readline()
+        address = re.search(r"http://127\.0\.0\.1:(\d+)", greeting)
+        assert address, f"the demo said {greeting!r} and {self.errors.read_text()!r}"
+        self.port = int(address[1])
+
+    def kill(self) -> None:
+        """The process is gone, without a word to anyone."""
+        self.was_down = True
+        if self.process is not None:
+            assert self.process.stdout is not None
+            self.process.kill()
+            self.process.wait(10)
+            self.process.stdout.close()
+            self.process = None
+
+
+class Window:
+    """One window with the chat in it, and what a person does and sees there."""
+
+    def __init__(self, page: Page, demo: Demo) -> None:
+        self.page = page
+        self.demo = demo
+        self.problems: list[str] = []
+        self.hosts: set[str] = set()
+        page.on("pageerror", lambda error: self.problems.append(f"uncaught: {error}"))
+        page.on("console", self._heard)
+        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+        page.on("websocket", lambda socket: self.hosts.add(urlsplit(socket.url).netloc))
+
+    def _heard(self, message: Any) -> None:
+        # A browser itself reports each attempt to reach a server that is not there.
+        no_server = "WebSocket connection to" in message.text and self.demo.was_down
+        if message.type in ("error", "warning") and not no_server:
+            self.problems.append(f"{message.type}: {message.text}")
+
+    def open(self, room: str = "") -> "Window":
+        self.page.goto(self.demo.url + (f"#{room}" if room else ""))
+        return self
+
+    def enter(self, name: str, room: str = "") -> "Window":
+        self.open(room)
+        self.give_name(name)
+        self.sees_light("online")
+        return self
+
+    def give_name(self, name: str) -> None:
+        self.page.get_by_label("Your name", exact=True).fill(name)
+        self.page.get_by_role("button", name="Start talking").click()
+
+    def rename(self, name: str) -> None:
+        self.page.get_by_role("button", name="Change your name").click()
+        self.give_name(name)
+        self.sees(f"You joined as {name}")
+
+    @property
+    def input(self) -> Any:
+        return self.page.get_by_label("Message", exact=True)
+
+    def say(self, text: str) -> None:
+        self.input.fill(text)
+        self.input.press("Enter")
+        expect(self.input).to_have_value("")
+
+    def sees(self, text: str) -> None:
+        """The log has an entry of exactly this text, once."""
+        entry = self.page.locator("#log").get_by_text(text, exact=True)
+        expect(entry).to_have_count(1, timeout=SOON)
+
+    def sees_message(self, author: str, text: str) -> None:
+        """The log has this message once, and the name nearest above it is the author's."""
+        self.sees(text)
+        message = self.page.locator("#log .message", has=self.page.get_by_text(text, exact=True))
+        expect(message).to_have_attribute("data-author", author)
+
+    def sees_light(self, state: str) -> None:
+        light = self.page.locator("#connection")
+        expect(light).to_have_attribute("data-state", state, timeout=SOON)
+        color = {"online": "--green", "offline": "--red", "refused": "--red"}[state]
+        shown = self.page.evaluate(
+            """(name) => {
+                const probe = document.createElement("i");
+                probe.style.background = `var(${name})`;
+                document.body.append(probe);
+                const colors = [probe, document.querySelector(".light")].map(
+                    (each) => getComputedStyle(each).backgroundColor);
+                probe.remove();
+                return colors;
+            }""",
+            color,
+        )
+        assert shown[0] == shown[1]
+
+    def has_no_sideways_scroll(self) -> None:
+        widths = self.page.evaluate(
+            "[document.documentElement.scrollWidth, document.body.scrollWidth,"
+            " document.querySelector('#scroller').scrollWidth -"
+            " document.querySelector('#scroller').clientWidth, innerWidth]"
+        )
+        assert widths == [widths[3], widths[3], 0, widths[3]]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser; that there is none is a failure, and says what to run."""
+    with sync_playwright() as playwright:
+        bundled = playwright.chromium.executable_path
+        found = [path for path in map(shutil.which, BROWSERS) if path]
+        found += [bundled] if Path(bundled).exists() else []
+        if not found:
+            pytest.fail(
+                "no Chromium on PATH; run: sudo apt-get install chromium (Debian, Ubuntu),"
+                " brew install --cask chromium (macOS), or: python -m playwright install chromium",
+                pytrace=False,
+            )
+        browser = playwright.chromium.launch(executable_path=found[0], args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    """The demo, which in the end has written nothing to stderr."""
+    demo = Demo(tmp_path / "stderr")
+    demo.start()
+    yield demo
+    demo.kill()
+    assert demo.errors.read_text() == ""
+
+
+@pytest.fixture
+def window(browser: Browser, demo: Demo) -> Iterator[Callable[..., Window]]:
+    """Opens windows, each of a person of their own unless a context is given.
+
+    In the end no page has complained, and none has asked another host for anything.
+    """
+    contexts: list[BrowserContext] = []
+    windows: list[Window] = []
+
+    def open_window(context: BrowserContext | None = None, **options: Any) -> Window:
+        if context is None:
+            context = browser.new_context(**options)
+            contexts.append(context)
+        windows.append(Window(context.new_page(), demo))
+        return windows[-1]
+
+    yield open_window
+    for context in contexts:
+        context.close()
+    assert [problem for window in windows for problem in window.problems] == []
+    assert {host for window in windows for host in window.hosts} <= {f"127.0.0.1:{demo.port}"}
+
+
+def test_two_people_talk_in_two_windows(window: Callable[..., Window]) -> None:
+    ann, bob = window().enter("Ann"), window().enter("Bob")
+    ann.sees("Bob joined")
+    ann.say("Hello, Bob")
+    bob.sees_message("Ann", "Hello, Bob")
+    bob.say("Hello, Ann\nHow are you?")
+    ann.sees_message("Bob", "Hello, Ann\nHow are you?")
+    expect(ann.page.locator("#log .mine")).to_have_text(re.compile("Hello, Bob"))
+    expect(bob.page.locator("#log .mine")).to_have_text(re.compile("Hello, Ann"))
+    bob.page.close()
+    ann.sees("Bob left")
+
+
+def test_typing_is_shown_and_ends(window: Callable[..., Window]) -> None:
+    ann, bob = window(), window().enter("Bob")
+    ann.page.clock.install()
+    ann.enter("Ann")
+    line = ann.page.locator("#typing")
+    bob.input.press_sequentially("Hel")
+    expect(line).to_have_text("Bob is typing…")
+    expect(bob.page.locator("#typing")).to_have_text("")
+    bob.input.press_sequentially("lo")
+    bob.input.press("Enter")
+    ann.sees_message("Bob", "Hello")
+    expect(line).to_have_text("")
+    bob.input.press_sequentially("Never to be sent")
+    expect(line).to_have_text("Bob is typing…")
+    ann.page.clock.fast_forward(10_000)
+    expect(line).to_have_text("")
+
+
+def test_a_reloaded_window_is_the_same_person(window: Callable[..., Window]) -> None:
+    ann, bob = window().enter("Ann"), window().enter("Bob")
+    bob.input.fill("a draft")
+    bob.page.reload()
+    bob.sees("You joined as Bob")
+    expect(bob.input).to_have_value("a draft")
+    ann.say("Still there?")
+    bob.sees_message("Ann", "Still there?")
+    bob.say("Yes")
+    ann.sees_message("Bob", "Yes")
+
+
+def test_the_light_follows_the_server_and_nothing_typed_is_lost(
+    demo: Demo, window: Callable[..., Window]
+) -> None:
+    ann, bob = window().enter("Ann"), window().enter("Bob")
+    ann.sees("Bob joined")
+    demo.kill()
+    ann.sees_light("offline")
+    bob.sees_light("offline")
+    expect(ann.page.get_by_role("status")).to_have_text("Offline, reconnecting")
+    ann.say("written")
+    ann.say("while away")
+    waiting = ann.page.locator("#pending .text")
+    expect(waiting).to_have_text(["written", "while away"])
+    expect(ann.page.locator("#pending").get_by_text("Waiting to be sent").first).to_be_visible()
+
+    demo.start()
+    bob.page.get_by_role("button", name="Try now").click()
+    ann.sees_light("online")
+    bob.sees_light("online")
+    expect(waiting).to_have_count(0)
+    ann.sees_message("Ann", "written")
+    ann.sees_message("Ann", "while away")
+    ann.say("and now")
+    bob.sees_message("Ann", "and now")
+    bob.say("welcome back")
+    ann.sees_message("Bob", "welcome back")
+    expect(ann.page.locator("#log .mine .text")).to_have_text(["written", "while away", "and now"])
+
+
+def test_a_message_typed_while_offline_arrives(demo: Demo, window: Callable[..., Window]) -> None:
+    ann, bob = window().enter("Ann"), window()
+    demo.kill()
+    ann.sees_light("offline")
+    # Only Bob returns by himself at first, so that he is there when Ann's message comes.
+    ann.page.context.set_offline(True)
+    ann.say("from the tunnel")
+    demo.start()
+    bob.enter("Bob")
+    ann.page.context.set_offline(False)
+    bob.sees_message("Ann", "from the tunnel")
+    ann.sees_message("Ann", "from the tunnel")
+
+
+def test_two_tabs_of_one_browser_are_two_people(window: Callable[..., Window]) -> None:
+    first = window().enter("Ann")
+    second = window(first.page.context).open()
+    second.sees("You joined as Ann")
+    second.rename("Bea")
+    first.page.reload()
+    first.sees("You joined as Ann")
+    second.page.reload()
+    second.sees("You joined as Bea")
+    first.say("I am Ann")
+    second.sees_message("Ann", "I am Ann")
+    second.say("I am Bea")
+    first.sees_message("Bea", "I am Bea")
+    expect(first.page.locator("#log .mine")).to_have_count(1)
+
+
+def test_rooms_are_apart_and_their_addresses_can_be_shared(window: Callable[..., Window]) -> None:
+    ann, bob = window().enter("Ann"), window().enter("Bob", room="tea.room")
+    ann.page.get_by_label("Name of a room").fill("tea.room")
+    ann.page.get_by_role("button", name="Open the room").click()
+    bob.sees("Ann joined")
+    assert ann.page.url.endswith("#tea.room")
+    bob.say("Milk?")
+    ann.sees_message("Bob", "Milk?")
+    ann.page.get_by_role("link", name="lobby").click()
+    bob.sees("Ann left")
+    ann.sees("You joined as Ann")
+    expect(ann.page.get_by_text("Milk?")).to_have_count(0)
+    ann.say("Nobody hears this")
+    ann.sees_message("Ann", "Nobody hears this")
+    ann.page.go_back()
+    ann.sees("You joined as Ann")
+    bob.say("Sugar?")
+    ann.sees_message("Bob", "Sugar?")
+    expect(bob.page.get_by_text("Nobody hears this")).to_have_count(0)
+
+
+@pytest.mark.parametrize("room", ["no%20spaces", "caf%C3%A9", "a/b", "..", "%2e", "%", "x" * 81])
+def test_a_bad_room_says_why(window: Callable[..., Window], room: str) -> None:
+    ann = window().enter("Ann")
+    ann.open(room)
+    ann.sees_light("refused")
+    expect(ann.page.get_by_role("alert")).to_contain_text(
+        re.compile(r"You cannot enter .*(begin with a letter|does not begin with a dot)")
+    )
+    expect(ann.input).to_be_disabled()
+    ann.open("good")
+    ann.sees_light("online")
+    expect(ann.page.get_by_role("alert")).to_be_hidden()
+    expect(ann.page.locator("#rooms a")).to_have_text(["good", "lobby"])
+
+
+def test_html_is_only_text(window: Callable[..., Window]) -> None:
+    evil = "<img src=x onerror=\"document.title='pwned'\"><b>bold</b>"
+    ann, bob = window().enter("Ann"), window().enter("<i>Bob</i>")
+    bob.say(evil)
+    ann.sees_message("<i>Bob</i>", evil)
+    assert ann.page.locator("#log img, #log b, #log i").count() == 0
+
+
+def test_a_phone_has_no_sideways_scroll(window: Callable[..., Window]) -> None:
+    phone = window(viewport={"width": 375, "height": 700}, has_touch=True, is_mobile=True)
+    phone.enter("A name of forty characters, all of them!", room="r" * 80)
+    phone.say("Donaudampfschifffahrtsgesellschaftskapitän" * 5)
+    phone.say("\n".join(map(str, range(60))))
+    expect(phone.page.locator("#log .mine")).to_have_count(2)
+    phone.has_no_sideways_scroll()
+    expect(phone.page.locator("#log .mine .text").last).to_be_in_viewport()
+
+    phone.page.set_viewport_size({"width": 375, "height": 330})  # the keyboard is open
+    phone.has_no_sideways_scroll()
+    expect(phone.input).to_be_in_viewport(ratio=1)
+    expect(phone.page.get_by_role("button", name="Send")).to_be_in_viewport(ratio=1)
+
+    expect(phone.page.get_by_label("Name of a room")).to_be_hidden()
+    phone.page.get_by_role("button", name="Rooms").tap()
+    phone.page.get_by_label("Name of a room").fill("lobby")
+    phone.page.get_by_role("button", name="Open the room").tap()
+    phone.sees_light("online")
+    expect(phone.page.get_by_role("heading", name="lobby")).to_be_visible()
+    expect(phone.page.get_by_label("Name of a room")).to_be_hidden()
+
+
+def test_no_name_given_makes_a_guest(window: Callable[..., Window]) -> None:
+    somebody = window().open()
+    somebody.page.keyboard.press("Escape")
+    somebody.sees_light("online")
+    expect(somebody.page.locator("#me-name")).to_have_text(re.compile(r"Guest \d+"))
+
+
+def test_the_server_explains_bad_input(demo: Demo, window: Callable[..., Window]) -> None:
+    page = window().open().page
+    answers = page.evaluate(
+        """async (contents) => {
+            const socket = new WebSocket("ws/lobby");
+            const answers = [];
+            return new Promise((resolve, reject) => {
+                const next = () => socket.send(JSON.stringify(contents[answers.length]));
+                socket.onopen = next;
+                socket.onclose = reject;
+                socket.onmessage = ({data}) => {
+                    answers.push(JSON.parse(data));
+                    if (answers.length < contents.length) return next();
+                    socket.onclose = () => resolve(answers);
+                    socket.close();
+                };
+            });
+        }""",
+        [
+            {"type": "message", "id": "1", "text": "before joining"},
+            [],
+            {"type": "join", "name": "  "},
+            {"type": "join", "name": "x" * 41},
+            {"type": "join", "name": " Eve "},
+            {"type": "join", "name": "Eve again"},
+            {"type": "message", "id": "2", "text": ""},
+            {"type": "message", "id": "3", "text": "x" * 2_001},
+            {"type": "message", "id": "4", "text": "x" * 2_000},
+        ],
+    )
+    join_first = {"type": "error", "detail": 'join first; then send a "message" or "typing"'}
+    bad_name = {"type": "error", "detail": "a name has 1 to 40 characters"}
+    bad_text = {"type": "error", "detail": "a message has 1 to 2000 characters"}
+    assert answers == [
+        join_first,
+        join_first,
+        bad_name,
+        bad_name,
+        {"type": "welcome"},
+        join_first,
+        {**bad_text, "id": "2"},
+        {**bad_text, "id": "3"},
+        {"type": "message", "id": "4", "text": "x" * 2_000, "name": "Eve"},
+    ]
+
+
+def test_a_bad_room_is_closed_with_4404(window: Callable[..., Window]) -> None:
+    closed = window().open().page.evaluate(
+        """() => new Promise((resolve) => {
+            const socket = new WebSocket("ws/no%20spaces");
+            socket.onclose = ({code, reason}) => resolve([code, reason]);
+        })"""
+    )
+    assert closed == [4404, "use 1 to 80 of A-Z a-z 0-9 . _ - and begin with a letter or digit"]

@@ -1,0 +1,179 @@
+"""What the documentation says is run: its Python blocks, its commands and its links.
+
+Every block that is fenced as ``python`` runs in a process of its own, in an empty folder, with
+warnings as errors. A comment on the line before the fence changes that:
+
+``<!-- continues -->``: the block goes on where the one before it on the page ended.
+``<!-- no-run: reason -->``: it does not run, and the page's source says why.
+
+Shell blocks do not run, but the make targets that they and the text name have to exist.
+"""
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")],
+)
+OTHER_PAGES = sorted([ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("changes/*.md")])
+SHELLS = ("sh", "bash", "shell", "console")
+
+FENCED = re.compile(
+    r"^(?:<!-- *(?P<note>.*?) *-->\n)?^```(?P<language>[\w+-]*)[^\n]*\n(?P<code>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+MAKE = re.compile(r"\bmake((?: +[^\s&|;]+)+)")
+LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)[^)]*\)")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: what it is written in, its code, and the page's line of its first line."""
+
+    language: str
+    code: str
+    line: int
+    note: str = ""
+
+
+class PageError(Exception):
+    """A page asks for something that this reader does not know."""
+
+
+def blocks_of(text: str) -> list[Block]:
+    """Return a page's fenced blocks in order."""
+    return [
+        Block(
+            match["language"],
+            match["code"],
+            text.count("\n", 0, match.start("code")) + 1,
+            match["note"] or "",
+        )
+        for match in FENCED.finditer(text)
+    ]
+
+
+def programs_of(text: str) -> dict[int, str]:
+    """Return the page's Python programs by line; line n of a program is line n of the page."""
+    programs: dict[int, str] = {}
+    last = None
+    for block in blocks_of(text):
+        if block.language != "python" or re.match(r"no-run: *\S", block.note):
+            continue
+        if block.note == "continues" and last is not None:
+            program = programs.pop(last)
+        elif not block.note:
+            program = ""
+        else:
+            raise PageError(f"line {block.line}: what is <!-- {block.note} --> to mean here?")
+        last = block.line
+        programs[last] = program + "\n" * (block.line - 1 - program.count("\n")) + block.code
+    return programs
+
+
+def run(program: str, name: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own and return how it ended."""
+    file = folder / name
+    file.write_text(program)
+    command = [sys.executable, "-W", "error", str(file)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=20)
+
+
+def make_targets_named(text: str) -> set[str]:
+    """Return the targets of every ``make`` in shell blocks and in code within the text."""
+    shell = [block.code for block in blocks_of(text) if block.language in SHELLS]
+    inline = re.findall(r"`([^`\n]+)`", FENCED.sub("", text))
+    code = re.sub(r"(^|\s)#.*", "", "\n".join([*shell, *inline]), flags=re.MULTILINE)
+    words = [word for arguments in MAKE.findall(code) for word in arguments.split()]
+    return {word for word in words if re.fullmatch(r"[a-z][a-z-]*", word)}
+
+
+def relative(page: Path) -> str:
+    """Return the page's path within the repository."""
+    return page.relative_to(ROOT).as_posix()
+
+
+PROGRAMS = [
+    pytest.param(program, page.name, id=f"{relative(page)}:{line}")
+    for page in PAGES
+    for line, program in programs_of(page.read_text(encoding="utf-8")).items()
+]
+
+
+@pytest.mark.parametrize(("program", "page"), PROGRAMS)
+def test_a_python_block_runs(program: str, page: str, tmp_path: Path) -> None:
+    done = run(program, page, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHER_PAGES], ids=relative)
+def test_a_make_command_exists(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    assert make_targets_named(page.read_text(encoding="utf-8")) <= targets
+
+
+@pytest.mark.parametrize("page", [*PAGES, *OTHER_PAGES], ids=relative)
+def test_a_link_into_the_repository_leads_somewhere(page: Path) -> None:
+    links = LINK.findall(page.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+# The reader itself, on a page of its own.
+
+PAGE = """\
+Text with `make one` and `make two THREE=4`, and no `makeshift`.
+
+```python
+answer = 42
+```
+
+```sh
+ONE=1 make four PORT=9000   # make of that what you like
+echo done && make -j2 five
+```
+
+<!-- continues -->
+```python
+assert answer == 42
+raise ValueError(answer)
+```
+
+<!-- no-run: needs a broker -->
+```python
+syntax error
+```
+
+```python
+print("alone")
+```
+"""
+
+
+def test_blocks_that_continue_are_one_program_whose_lines_are_the_pages(tmp_path: Path) -> None:
+    programs = programs_of(PAGE)
+    assert list(programs) == [14, 24]
+    done = run(programs[14], "page.md", tmp_path)
+    assert done.returncode == 1
+    assert 'page.md", line 15, in <module>' in done.stderr
+    assert run(programs[24], "page.md", tmp_path).stdout == "alone\n"
+
+
+def test_a_warning_in_a_block_is_an_error(tmp_path: Path) -> None:
+    assert run("import warnings; warnings.warn('old')", "page.md", tmp_path).returncode == 1
+
+
+@pytest.mark.parametrize("note", ["no-run", "no-run:", "continue", "continues"])
+def test_a_comment_that_is_not_understood_fails(note: str) -> None:
+    with pytest.raises(PageError, match="line 3"):
+        programs_of(f"<!-- {note} -->\n```python\npass\n```\n")
+
+
+def test_make_targets_are_found_where_commands_stand() -> None:
+    assert make_targets_named(PAGE) == {"one", "two", "four", "five"}
