@@ -100,7 +100,7 @@ def make_venv() -> None:
         found = output([str(VENV_PYTHON), "-c", probe if has_uv else f"import pip; {probe}"])
         if found == version:
             return
-        say(f"making .venv anew: it holds {f'Python {found}' if found else 'no Python that works'}")
+        say(f"making .venv anew: it holds {f'Python {found}' if found else 'no Python with pip'}")
     else:
         say(f"making .venv, a virtual environment of Python {version}; nothing is put elsewhere")
     options = ["--clear"]
@@ -154,7 +154,7 @@ def stamp(what: str) -> None:
 
 
 def install_browser() -> None:
-    """A Chromium or Chrome that starts is on PATH."""
+    """A Chromium or Chrome that starts is on PATH, or Playwright has one of its own."""
     if find_browser():
         return
     reason = "the tests that look at pages drive it"
@@ -169,17 +169,23 @@ def install_browser() -> None:
     except SetupError as error:
         raise SetupError(
             f"{error}\n       any Chromium or Chrome will do that is on PATH as one of these: "
-            f"{', '.join(BROWSERS)}"
+            f"{', '.join(BROWSERS)};\n       "
+            "or run: .venv/bin/python -m playwright install chromium"
         ) from error
 
 
 def find_browser() -> str | None:
-    """Return a browser on PATH that starts, if there is one."""
+    """Return a browser that starts, if there is one: on PATH, or Playwright's own."""
     for name in BROWSERS:
         path = shutil.which(name)
         if path and output([path, "--version"]):
             return path
-    return None
+    own = (
+        "from playwright.sync_api import sync_playwright\n"
+        "with sync_playwright() as playwright: print(playwright.chromium.executable_path)"
+    )
+    path = output([str(VENV_PYTHON), "-c", own])
+    return path if path and output([path, "--version"]) else None
 
 
 def apt_install(package: str, reason: str) -> None:

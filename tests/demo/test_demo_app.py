@@ -40,7 +40,9 @@ def test_the_consumer_is_under_60_lines() -> None:
 
 
 def test_the_page_names_no_other_host() -> None:
-    files = [path for path in (DEMO / "static").iterdir() if path.suffix in (".html", ".css", ".js")]
+    files = [
+        path for path in (DEMO / "static").iterdir() if path.suffix in (".html", ".css", ".js")
+    ]
     assert {path.suffix for path in files} == {".html", ".css", ".js"}
     for path in files:
         text = path.read_text()

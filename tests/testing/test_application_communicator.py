@@ -61,15 +61,20 @@ async def test_a_receive_that_times_out_leaves_the_application_alive_and_the_nex
 
 
 async def test_a_cancelled_receive_leaves_the_application_alive_and_loses_nothing():
-    async with connect(echo) as client:
-        waiting = asyncio.create_task(client.receive_output(timeout=10))
-        await client.send_input({"type": "one"})
-        while client.output_queue.empty():
-            await asyncio.sleep(0)
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "one"})
         waiting.cancel()  # in the moment in which it has been woken
+        await echo(scope, receive, send)
+
+    async with connect(application) as client:
+        waiting = asyncio.create_task(client.receive_output(timeout=10))
+        await client.send_input({"type": "begin"})
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert await client.receive_output() == {"type": "one"}
+        await client.send_input({"type": "two"})
+        assert await client.receive_output() == {"type": "two"}
 
 
 async def test_two_receives_at_once_get_one_message_each():
@@ -188,10 +193,13 @@ async def test_leaving_async_with_cancels_and_awaits_the_application():
 
 
 async def test_leaving_async_with_raises_what_the_application_failed_with():
-    with pytest.raises(ValueError, match="the application broke"):
+    async def use() -> None:
         async with connect(echo) as client:
             await client.send_input({"type": "fail"})
             await asyncio.wait({client.future})
+
+    with pytest.raises(ValueError, match="the application broke"):
+        await use()
 
 
 async def test_leaving_async_with_raises_what_the_application_fails_with_when_cancelled():
@@ -201,9 +209,12 @@ async def test_leaving_async_with_raises_what_the_application_fails_with_when_ca
         finally:
             raise ValueError("clean-up broke")
 
-    with pytest.raises(ValueError, match="clean-up broke"):
+    async def use() -> None:
         async with connect(application) as client:
             await client.receive_nothing(timeout=0)
+
+    with pytest.raises(ValueError, match="clean-up broke"):
+        await use()
 
 
 async def test_an_exception_that_a_call_has_raised_already_is_not_raised_again_on_leaving():
@@ -214,11 +225,14 @@ async def test_an_exception_that_a_call_has_raised_already_is_not_raised_again_o
 
 
 async def test_leaving_async_with_keeps_the_exception_that_is_propagating_and_notes_the_other():
-    with pytest.raises(KeyError) as raised:
+    async def use() -> None:
         async with connect(echo) as client:
             await client.send_input({"type": "fail"})
             await asyncio.wait({client.future})
             raise KeyError("of the test")
+
+    with pytest.raises(KeyError) as raised:
+        await use()
     assert "ValueError('the application broke')" in raised.value.__notes__[0]
 
 
@@ -244,8 +258,9 @@ async def test_an_application_that_ignores_its_cancellation_is_reported(
 
 
 async def test_a_forgotten_communicator_cancels_its_application():
-    client = connect(idle)
-    await client.receive_nothing(timeout=0)
+    client = connect(echo)
+    await client.send_input({"type": "x"})
+    await client.receive_output()
     future, gone = client.future, weakref.ref(client)
     del client
     gc.collect()
@@ -261,8 +276,10 @@ def test_a_communicator_may_be_made_before_the_loop_and_dropped_after_it():
         await client.send_input({"type": "x"})
         return await client.receive_output()
 
-    assert asyncio.run(use()) == {"type": "x"}
-    del client
+    loop = asyncio.new_event_loop()
+    assert loop.run_until_complete(use()) == {"type": "x"}
+    loop.close()
+    client.__del__()  # as at its collection, where an error would be printed
 
 
 async def test_the_application_starts_with_an_empty_context():

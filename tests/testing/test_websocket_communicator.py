@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -164,7 +165,9 @@ async def test_a_frame_may_carry_the_other_kind_as_none():
     "frame", [{}, {"text": "x", "bytes": b"x"}, {"text": b"x"}, {"text": None, "bytes": None}]
 )
 async def test_a_malformed_frame_of_the_application_is_an_error(frame: Any):
-    async with WebsocketCommunicator(sending(ACCEPT, {"type": "websocket.send", **frame}), "/") as c:
+    async with WebsocketCommunicator(
+        sending(ACCEPT, {"type": "websocket.send", **frame}), "/"
+    ) as c:
         await c.connect()
         with pytest.raises(AssertionError, match="either 'text' or 'bytes', but the application"):
             await c.receive_from()
@@ -311,10 +314,14 @@ async def test_leaving_async_with_cancels_an_application_that_stays(
 
 async def test_leaving_async_with_by_an_exception_cancels_the_application_at_once():
     client = WebsocketCommunicator(echo, "/")
-    with pytest.raises(KeyError, match="of the test"):
+
+    async def use() -> None:
         async with client:
             await client.connect()
             raise KeyError("of the test")
+
+    with pytest.raises(KeyError, match="of the test"):
+        await use()
     assert client.future.cancelled()
     assert client.input_queue.empty()
 
@@ -348,7 +355,7 @@ async def test_a_mixin_that_connects_and_disconnects_with_async_with_works():
         collected = []
         await client.send_json_to({"action": "a"})
         await client.send_json_to({"action": "b"})
-        with pytest.raises(TimeoutError):
+        with suppress(TimeoutError):
             async with asyncio.timeout(0.05):
                 while True:
                     collected.append(await client.receive_json_from(0.05))

@@ -29,7 +29,6 @@ async def await_many_dispatch(
     Kept for applications that import it: a task and an ``asyncio.wait`` per message are costly.
     """
 
-
     async def call(consumer_callable: Callable[[], Awaitable[Any]]) -> Any:
         return await consumer_callable()
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import weakref
+from asyncio import get_running_loop
 from dataclasses import replace
 from typing import Any, Final, Unpack
 
@@ -98,7 +99,7 @@ class BaseChannelLayer(ChannelsNames):
     async def close(self) -> None:
         """What was accepted is sent, every connection is gone, and later calls raise."""
         self._closed = True
-        here = asyncio.get_running_loop()
+        here = get_running_loop()
         for opening in list(self._opening.values()):
             if opening.get_loop() is here:
                 await asyncio.wait([opening])
@@ -111,14 +112,14 @@ class BaseChannelLayer(ChannelsNames):
         self._forget_ended()
 
     def _session(self) -> Session | None:
-        session = self._sessions.get(asyncio.get_running_loop())
+        session = self._sessions.get(get_running_loop())
         return session if session is not None and not session.closed else None
 
     async def _open(self) -> Session:
         """Return the running loop's session; callers that come at once share one opening."""
         if self._closed:
             raise LayerClosed(f"{self} is closed; call await layer.open() to use it again")
-        loop = asyncio.get_running_loop()
+        loop = get_running_loop()
         opening = self._opening.get(loop)
         if opening is None:
             opening = self._opening[loop] = loop.create_task(self._open_session(loop))
@@ -193,7 +194,9 @@ class BaseChannelLayer(ChannelsNames):
 
         Raises ``ChannelNotFound`` for a channel of another process or event loop.
         """
-        session = self._session() or await self._open()
+        session = self._sessions.get(get_running_loop())
+        if session is None or session.closed:
+            session = await self._open()
         mailbox = session.hub.mailboxes.get(channel)
         if mailbox is None:
             check_channel(channel)
@@ -207,10 +210,7 @@ class BaseChannelLayer(ChannelsNames):
                 )
             mailbox = session.readable(channel)
         mailbox.used = True
-        try:
-            return await mailbox.get()
-        finally:
-            mailbox.used = True
+        return await mailbox.get()
 
     async def flush(self) -> None:
         """This session's unread messages and memberships are gone, and the prefix's queues."""

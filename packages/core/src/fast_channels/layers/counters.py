@@ -58,7 +58,7 @@ class LossReport:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, layer: Any, counters: Counters) -> None:
         self.counters = counters
-        self._loop = loop
+        self.loop = loop
         self._layer = layer
         self._losses: Counter[str] = Counter()
         self._example: dict[str, str] = {}
@@ -73,7 +73,7 @@ class LossReport:
         self._losses[reason] += count
         self._example.setdefault(reason, example)
         if self._timer is None:
-            self._timer = self._loop.call_later(REPORT_INTERVAL, self.flush)
+            self._timer = self.loop.call_later(REPORT_INTERVAL, self.flush)
 
     def flush(self) -> None:
         """What was gathered is told now."""

@@ -21,7 +21,7 @@ logger = logging.getLogger("fast_channels.layers")
 
 TURN_MEMBERS: Final = 250
 TURN_SECONDS: Final = 0.005
-CLOCK_EVERY: Final = 16
+CLOCK_EVERY: Final = 32
 """Members between two looks at the clock: what is put costs up to 100 microseconds each."""
 
 HIGH_WATER: Final = 1_000
@@ -34,7 +34,7 @@ MAX_BACKLOG: Final = 64 * 1_048_576
 class Topic:
     """One topic's members and what was last seen on it."""
 
-    __slots__ = ("_snapshot", "group", "members", "seen", "telling")
+    __slots__ = ("current", "group", "members", "seen", "telling")
 
     def __init__(self, name: str) -> None:
         self.telling = False
@@ -42,17 +42,18 @@ class Topic:
         self.group = topic_group(name)
         self.members: dict[str, Mailbox] = {}
         self.seen = Tracker()
-        self._snapshot: list[Mailbox] | None = None
+        self.current: list[Mailbox] | None = None
+        """The members as a list, until they change."""
 
     def snapshot(self) -> list[Mailbox]:
         """Return the members of now; the list is shared and never changed."""
-        if self._snapshot is None:
-            self._snapshot = list(self.members.values())
-        return self._snapshot
+        if self.current is None:
+            self.current = list(self.members.values())
+        return self.current
 
     def changed(self) -> None:
         """Members came or went: the next message gets a new snapshot."""
-        self._snapshot = None
+        self.current = None
 
 
 class _Pending:
@@ -230,17 +231,21 @@ class Hub:
         """Put the message into the members' mailboxes up to index ``stop``."""
         message, payload, exclude = pending.message, pending.payload, pending.exclude
         members, flat, topic = pending.members, pending.flat, pending.topic
-        present = topic.members if topic.group is not None else self.mailboxes
         size = len(payload or b"")
         delivered = 0
-        while pending.index < stop:
-            mailbox = members[pending.index]
+        for mailbox in members[pending.index : stop]:
             pending.index += 1  # before the put, which may raise SystemExit
             # Whoever left since the message came is skipped, and so is who was left out.
-            if mailbox.name == exclude or present.get(mailbox.name) is not mailbox:
+            if topic.current is not members and not self._present(topic, mailbox):
+                continue
+            if exclude is not None and mailbox.name == exclude:
                 continue
             if payload is None:
                 mailbox.put_gap(message.copy())
             elif mailbox.put(message.copy() if flat else decode_message(payload), size, now):
                 delivered += 1
         self._counters.delivered += delivered
+
+    def _present(self, topic: Topic, mailbox: Mailbox) -> bool:
+        members = topic.members if topic.group is not None else self.mailboxes
+        return members.get(mailbox.name) is mailbox

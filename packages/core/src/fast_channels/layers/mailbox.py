@@ -26,6 +26,7 @@ class Mailbox:
 
     __slots__ = (
         "_bytes",
+        "_create_future",
         "_gaps",
         "_waiters",
         "capacity",
@@ -59,7 +60,8 @@ class Mailbox:
         """Why nothing can be read any more."""
         self._bytes = 0
         self._gaps = 0
-        self._waiters: list[asyncio.Future[None]] = []
+        self._create_future = losses.loop.create_future
+        self._waiters: list[asyncio.Future[Message]] = []
 
     @property
     def awaited(self) -> bool:
@@ -73,34 +75,42 @@ class Mailbox:
 
     def put(self, message: Message, size: int, now: float) -> bool:
         """Take a message; False if the mailbox could not."""
+        waiters = self._waiters
+        while waiters:  # as _hand_over, without the call: this is the hot path
+            waiter = waiters.pop(0)
+            if not waiter.done():
+                waiter.set_result(message)
+                return True
         if self.queue and self._overflows(size) and not self._make_room(size):
             return False
         self.queue.append((message, now, size))
         self._bytes += size
-        if self._waiters:
-            self._wake()
         return True
 
     def put_gap(self, message: Message) -> None:
         """Take a message that is never refused, never expires and takes no capacity."""
-        self.queue.append((message, NEVER_EXPIRES, 0))
-        self._gaps += 1
-        if self._waiters:
-            self._wake()
+        if not self._hand_over(message):
+            self.queue.append((message, NEVER_EXPIRES, 0))
+            self._gaps += 1
 
     async def get(self) -> Message:
         """Wait for the oldest message that has not expired.
 
         Raises ``ChannelNotFound`` (or why else it was closed) when nothing will come any more.
         """
-        while True:
-            while self.queue:
-                message = self.take()
-                if message is not None:
-                    return message
-            if self.closed is not None:
-                raise self.closed
-            await self._wait()
+        while self.queue:
+            message = self.take()
+            if message is not None:
+                return message
+        if self.closed is not None:
+            raise self.closed
+        waiter: asyncio.Future[Message] = self._create_future()
+        self._waiters.append(waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            self._withdraw(waiter)
+            raise
 
     def take(self) -> Message | None:
         """Take the oldest message of a queue that is not empty; None if it has expired."""
@@ -127,8 +137,10 @@ class Mailbox:
         self.clear()
         if self.closed is None:
             self.closed = reason or ChannelNotFound(f"channel {self.name!r} was closed")
-        while self._waiters:
-            self._wake()
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(self.closed)
 
     def overflown(self) -> None:
         """The policy is ``disconnect``: from now on the reader gets ``ChannelFull``."""
@@ -154,25 +166,24 @@ class Mailbox:
             self.losses.note("overflowed", f"{self.name}: {self.overflow}")
         return True
 
-    async def _wait(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.cancelled():
-                if waiter in self._waiters:
-                    self._waiters.remove(waiter)
-            elif self.queue:
-                self._wake()  # woken and cancelled at once: the message is the next reader's
-            raise
-
-    def _wake(self) -> None:
+    def _hand_over(self, message: Message) -> bool:
+        """Give the message to the first who waits, past the queue, which is empty then."""
         while self._waiters:
             waiter = self._waiters.pop(0)
             if not waiter.done():
-                waiter.set_result(None)
-                return
+                waiter.set_result(message)
+                return True
+        return False
+
+    def _withdraw(self, waiter: "asyncio.Future[Message]") -> None:
+        """A reader was cancelled: what it was given already is the next reader's, or waits first."""
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+        elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            message = waiter.result()
+            if not self._hand_over(message):
+                self.queue.appendleft((message, NEVER_EXPIRES, 0))
+                self._gaps += 1
 
 
 def gap_message(group: str | None) -> Mapping[str, Any]:

@@ -2,8 +2,8 @@
 
 from typing import Any, ClassVar, overload
 
-from fast_channels.type_defs import ChannelApplication, ChannelHeaders, ChannelMessage
 from fast_channels.testing.application import ApplicationCommunicator, target, unexpected
+from fast_channels.type_defs import ChannelApplication, ChannelHeaders, ChannelMessage
 
 
 class HttpCommunicator(ApplicationCommunicator):
@@ -56,7 +56,7 @@ class HttpCommunicator(ApplicationCommunicator):
 
     async def send_input(self, message: Any) -> None:
         await super().send_input(message)
-        self.sent_request |= message["type"] == "http.request"
+        self.sent_request |= message.get("type") == "http.request"
 
     async def send_request(self, *, more_body: bool = False) -> None:
         """Send ``self.body``; call it again, with another one, after ``more_body=True``."""

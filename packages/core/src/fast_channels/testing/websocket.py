@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias
 
-from fast_channels.type_defs import ChannelApplication, ChannelHeaders, ChannelMessage
 from fast_channels.testing.application import ApplicationCommunicator, target, unexpected
+from fast_channels.type_defs import ChannelApplication, ChannelHeaders, ChannelMessage
 
 Connected: TypeAlias = bool
 CloseCodeOrAcceptSubProtocol: TypeAlias = int | str | None

@@ -1,1 +1,1 @@
-"""A chat that anyone can start: ``python -m fast_channels_tools.demo``, then open the page twice."""
+"""A chat that anyone can start, by ``python -m fast_channels_tools.demo``."""

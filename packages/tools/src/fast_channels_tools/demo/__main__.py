@@ -66,7 +66,9 @@ def serve(listener: socket.socket, layer_url: str) -> None:
         asyncio.run(try_layers())
     except (FastChannelsError, TypeError, ValueError) as error:
         raise DemoError(f"cannot use LAYER: {error}") from error
-    config = uvicorn.Config(app, log_level="warning", ws_max_size=65_536, timeout_graceful_shutdown=3)
+    config = uvicorn.Config(
+        app, log_level="warning", ws_max_size=65_536, timeout_graceful_shutdown=3
+    )
     server = Server(config)
     server.greeting = (
         f"Chat on {url_of(listener)} (stop with Ctrl+C); open it in two windows and talk"

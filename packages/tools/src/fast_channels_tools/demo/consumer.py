@@ -9,46 +9,50 @@ ROOM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}")
 
 
 class ChatConsumer(AsyncJsonWebsocketConsumer):
-    """One person in one room. What the browser and the room say arrives one at a time."""
+    """One person in one room. What the browser and the room say comes one event at a time."""
 
     name = ""  # empty until the browser sends "join"
 
     async def connect(self) -> None:
-        room = self.scope["path_params"]["room"]
-        self.group = f"chat.{room}"
-        await self.accept()  # before refusing: a browser is not told why a handshake failed
-        if not ROOM.fullmatch(room):
-            await self.close(4404, "use 1 to 80 of A-Z a-z 0-9 . _ - and begin with a letter or digit")
+        self.room = self.scope["path_params"]["room"]
+        await self.accept()  # even if only to refuse: browsers hide why a handshake failed
+        if not ROOM.fullmatch(self.room):
+            await self.close(4404, "use 1 to 80 of A-Z a-z 0-9 . _ - (a letter or digit first)")
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         match content:
             case {"type": "join", "name": str(name)} if not self.name:
-                if not 0 < len(name.strip()) <= 40:
-                    return await self._refuse("a name has 1 to 40 characters")
-                await self.channel_layer.group_add(self.group, self.channel_name)
-                self.name = name.strip()
-                await self._tell_room({"type": "join"}, exclude=self.channel_name)
-                await self.send_json({"type": "welcome"})
+                await self._join(name.strip())
             case {"type": "message", "id": str(key), "text": str(text)} if self.name:
-                if len(key) > 64 or not 0 < len(text) <= 2_000:
-                    return await self._refuse("a message has 1 to 2000 characters", id=key)
-                await self._tell_room({"type": "message", "id": key, "text": text})
+                await self._say(key, text.strip())
             case {"type": "typing"} if self.name:
-                await self._tell_room({"type": "typing"}, exclude=self.channel_name)
+                await self._tell_room({"type": "typing"})
             case _:
-                await self._refuse('join first; then send a "message" or "typing"')
+                await self.send_json({"type": "error", "detail": "join first, and once; then talk"})
 
     async def chat_event(self, event: dict[str, Any]) -> None:
-        """What anyone sent to the group arrives here, in every member of it."""
+        """The group's messages arrive here, in every consumer that is in the group."""
         await self.send_json(event["content"])
 
     async def disconnect(self, code: int) -> None:
-        if self.name:  # this channel has left the group by itself; the others want to know
+        if self.name:  # this channel is in no group any more; the others want to know
             await self._tell_room({"type": "leave"})
+
+    async def _join(self, name: str) -> None:
+        if 0 < len(name) <= 40:
+            await self.channel_layer.group_add(f"chat.{self.room}", self.channel_name)
+            self.name = name
+            await self._tell_room({"type": "join"}, exclude=self.channel_name)
+            await self.send_json({"type": "welcome"})
+        else:
+            await self.send_json({"type": "error", "detail": "a name has 1 to 40 characters"})
+
+    async def _say(self, key: str, text: str) -> None:
+        if len(key) <= 64 and 0 < len(text) <= 2_000:
+            await self._tell_room({"type": "message", "id": key, "text": text})
+        else:
+            await self.send_json({"type": "error", "id": key, "detail": "not 1 to 2000 characters"})
 
     async def _tell_room(self, content: dict[str, Any], exclude: str | None = None) -> None:
         event = {"type": "chat.event", "content": {**content, "name": self.name}}
-        await self.channel_layer.group_send(self.group, event, exclude=exclude)
-
-    async def _refuse(self, detail: str, **about: str) -> None:
-        await self.send_json({"type": "error", "detail": detail, **about})
+        await self.channel_layer.group_send(f"chat.{self.room}", event, exclude=exclude)

@@ -86,7 +86,7 @@ function connect() {
   if (room === "." || room === "..") {
     connection = null;
     showState("refused");
-    refused("a room's name does not begin with a dot");
+    refused("use 1 to 80 of A-Z a-z 0-9 . _ - (a letter or digit first)");
     return;
   }
   const url = new URL(`ws/${encodeURIComponent(room)}`, document.baseURI);
@@ -124,9 +124,6 @@ function receive(content) {
       stopsTyping(content.name);
       addNotice(`${content.name} left`);
       break;
-    case "gap":
-      addNotice("The server lost sight of the room; something may be missing here");
-      break;
     case "error":
       failed(content);
       break;
@@ -149,7 +146,7 @@ function failed({ detail, id }) {
 
 function refused(reason) {
   showEmpty();
-  showNotice(`You cannot enter “${room}”: ${reason || "the server gave no reason"}.`);
+  showNotice(`No room can be called “${room}”: ${reason || "the server gave no reason"}.`);
 }
 
 // Messages of ours: kept in the outbox until the room has repeated them
