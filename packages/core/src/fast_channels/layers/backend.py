@@ -86,6 +86,7 @@ class Backend(ABC):
     2. After ``unsubscribe`` returns, ``deliver`` is not called for those topics.
     3. ``publish`` returns when the broker has the messages. Each subscribed process, the sender's
        own included, gets each once, while connected, in the order in which one process published.
+       ``deliver`` is called from the event loop, never from inside ``publish``.
        Where only some of a batch cannot be published, ``PublishFailed`` says which.
     4. A lost connection is repaired by the backend: exponential backoff with jitter, forever,
        logged without passwords; all subscriptions are restored and confirmed; then ``gap`` is

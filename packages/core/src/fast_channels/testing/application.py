@@ -40,7 +40,7 @@ class ApplicationCommunicator:
         self.scope = scope
         self.input_queue: asyncio.Queue[Any] = asyncio.Queue()
         self.output_queue: asyncio.Queue[Any] = asyncio.Queue()
-        self._news = asyncio.Event()  # set when the application sends or ends
+        self._receivers: list[asyncio.Future[None]] = []  # each waits for an output
 
     @property
     def future(self) -> asyncio.Task[None]:
@@ -49,17 +49,17 @@ class ApplicationCommunicator:
             # The task refers to no self: a forgotten communicator is collected when its test ends,
             # and its application cancelled.
             application, scope, inputs = self.application, self.scope, self.input_queue
-            outputs, news = self.output_queue, self._news
+            outputs, receivers = self.output_queue, self._receivers
 
             async def send(message: ChannelMessage) -> None:
                 await outputs.put(message)
-                news.set()
+                while receivers:
+                    receivers.pop().set_result(None)
 
             async def serve() -> None:
                 await application(scope, inputs.get, send)
 
             self._future = asyncio.get_running_loop().create_task(serve(), context=Context())
-            self._future.add_done_callback(lambda _: news.set())
         return self._future
 
     async def send_input(self, message: Any) -> None:
@@ -132,11 +132,12 @@ class ApplicationCommunicator:
 
     async def _has_output(self, timeout: float) -> bool:
         """Wait until there is output to read (True), the application ended, or time is over."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                while self.output_queue.empty() and not self.future.done():
-                    self._news.clear()
-                    await self._news.wait()
+        while self.output_queue.empty() and not self.future.done():
+            receiver = asyncio.get_running_loop().create_future()
+            self._receivers.append(receiver)
+            done, _ = await asyncio.wait({receiver, self.future}, timeout=timeout)
+            if not done:
+                break
         return not self.output_queue.empty()
 
     async def _read_response(self, start: ChannelMessage, timeout: float) -> dict[str, Any]:

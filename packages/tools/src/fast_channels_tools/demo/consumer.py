@@ -26,7 +26,7 @@ class ChatConsumer(AsyncJsonWebsocketConsumer):
             case {"type": "message", "id": str(key), "text": str(text)} if self.name:
                 await self._say(key, text.strip())
             case {"type": "typing"} if self.name:
-                await self._tell_room({"type": "typing"})
+                await self._tell_room({"type": "typing"}, exclude=self.channel_name)
             case _:
                 await self.send_json({"type": "error", "detail": "join first, and once; then talk"})
 

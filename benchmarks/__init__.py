@@ -1,0 +1,1 @@
+"""Speed, as ratios: ``make bench``, or ``python -m benchmarks fanout``; see README.md here."""

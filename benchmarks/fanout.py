@@ -1,0 +1,154 @@
+"""Fan-out in one process: one message to N receivers that wait in ``receive()``.
+
+Deliveries for each second of CPU time. A 100-byte flat message goes to a group of N channels; each
+channel has a task that does nothing but ``await layer.receive(channel)`` and count. At most 20
+messages are on their way at a time.
+
+References:
+- a bare loop: a list of mailboxes, each a deque and at most one Future, the message shared, and one
+  ``sleep(0)`` per message. No names, no bytes, no bounds, no expiry. Measured in the same process,
+  on the same loop, in turns with ours, each with N receivers that stay parked while the other runs.
+- fast-channels 1.1's in-memory layer: the same worker in the peers' environment, in turns with ours.
+"""
+
+import asyncio
+import gc
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from statistics import median
+from typing import Any, Final
+
+from benchmarks.processes import OURS, ROUNDS, measure, peers
+from benchmarks.table import Row, compare
+from benchmarks.worker import MESSAGE, Score, work
+
+IN_FLIGHT: Final = 20
+SECONDS: Final = 0.6
+TARGETS: Final = {100: 0.45, 1_000: 0.45, 10_000: 0.35}
+
+
+def rows() -> Iterator[Row]:
+    """Yield one row for each N and loop, then the peer."""
+    for loop in ("uvloop", "asyncio"):
+        for members, target in TARGETS.items():
+            rates: Any = measure(OURS, "fanout", loop, "bare", members)
+            case = f"N={members:,}, bare loop, {loop}"
+            goal = target if loop == "uvloop" else None
+            yield compare("fanout", case, rates["ours"], rates["bare"], "/s", at_least=goal)
+    for loop in ("uvloop", "asyncio"):
+        ours: list[float] = []
+        theirs: list[float] = []
+        for _ in range(ROUNDS):
+            ours.append(measure(OURS, "fanout", loop, "layer", 1_000)["ours"])
+            theirs.append(measure(peers(), "fanout", loop, "layer", 1_000)["ours"])
+        goal = 40 if loop == "uvloop" else None
+        case = f"N=1,000, fast-channels 1.1, {loop}"
+        yield compare("fanout", case, ours, theirs, "/s", at_least=goal)
+
+
+class Box:
+    """The bare loop's mailbox."""
+
+    __slots__ = ("queue", "waiter")
+
+    def __init__(self) -> None:
+        self.queue: deque[Any] = deque()
+        self.waiter: asyncio.Future[None] | None = None
+
+    def put(self, message: Any) -> None:
+        """Take the message and wake the reader."""
+        self.queue.append(message)
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            waiter.set_result(None)
+
+
+async def receive_bare(box: Box) -> Any:
+    """Wait for the box's next message."""
+    while not box.queue:
+        box.waiter = asyncio.get_running_loop().create_future()
+        await box.waiter
+    return box.queue.popleft()
+
+
+class Side:
+    """One implementation, with its receivers running."""
+
+    def __init__(
+        self,
+        channels: Sequence[Any],
+        receive: Callable[[Any], Awaitable[Any]],
+        publish: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.members = len(channels)
+        self.score = Score()
+        self._publish = publish
+        self._tasks = [asyncio.create_task(self._listen(receive, one)) for one in channels]
+
+    async def _listen(self, receive: Callable[[Any], Awaitable[Any]], channel: Any) -> None:
+        score = self.score
+        while True:
+            await receive(channel)
+            score.count += 1
+            if score.count == score.target and score.reached is not None:
+                score.reached.set_result(None)
+
+    async def rate(self, seconds: float) -> float:
+        """Publish for that CPU time; return deliveries for each second of it."""
+        gc.collect()
+        score, members, publish = self.score, self.members, self._publish
+        base = score.count
+        sent = 0
+        start = time.process_time()
+        while sent < 3 or time.process_time() - start < seconds:
+            await publish()
+            sent += 1
+            if base + sent * members - score.count > IN_FLIGHT * members:
+                await score.until(base + (sent - IN_FLIGHT) * members)
+        await score.until(base + sent * members)
+        return sent * members / (time.process_time() - start)
+
+
+def bare_side(members: int) -> Side:
+    """Return the bare loop."""
+    boxes = [Box() for _ in range(members)]
+
+    async def publish() -> None:
+        for box in boxes:
+            box.put(MESSAGE)
+        await asyncio.sleep(0)
+
+    return Side(boxes, receive_bare, publish)
+
+
+async def layer_side(members: int) -> Side:
+    """Return the memory layer of whichever ``fast_channels`` is installed."""
+    from fast_channels.layers import InMemoryChannelLayer
+
+    layer = InMemoryChannelLayer()
+    channels = [await layer.new_channel() for _ in range(members)]
+    for channel in channels:
+        await layer.group_add("room", channel)
+    return Side(channels, layer.receive, lambda: layer.group_send("room", MESSAGE))
+
+
+async def main(kind: str, members: str) -> dict[str, Any]:
+    """Measure ours in turns with the bare loop, or ours (or the peer) alone."""
+    ours = await layer_side(int(members))
+    bare = bare_side(int(members)) if kind == "bare" else None
+    await asyncio.sleep(0.1)
+    if bare is None:
+        await ours.rate(0.1)
+        return {"ours": await ours.rate(SECONDS)}
+    await ours.rate(0.2), await bare.rate(0.2)
+    rates: dict[str, list[float]] = {"ours": [], "bare": []}
+    for _ in range(ROUNDS):
+        rates["bare"].append(await bare.rate(SECONDS))
+        rates["ours"].append(await ours.rate(SECONDS))
+    return rates
+
+
+if __name__ == "__main__":
+    work(main)

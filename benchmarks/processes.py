@@ -1,0 +1,107 @@
+"""Every measurement runs in a process of its own; peers run in an environment of their own.
+
+The peers' environment (``.bench/peers``, made at first use) is needed because the release that we
+are compared with has our import name. Servers and loops have the same versions in both.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCH = ROOT / ".bench"
+OURS = sys.executable
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+PATIENCE = 180.0
+"""Seconds after which a measurement that has not ended has failed."""
+
+
+def peers() -> str:
+    """Return the Python of the peers' environment, which is made if it is not there."""
+    same = [f"{name}=={version(name)}" for name in ("uvloop", "uvicorn", "websockets", "psutil")]
+    wanted = ["fast-channels==1.1.0", "channels>=4.3,<5", "picows>=2.3,<3", "httptools", *same]
+    folder = BENCH / "peers"
+    python = folder / "bin" / "python"
+    stamp = folder / "installed"
+    text = "\n".join([sys.version, *wanted])
+    if python.exists() and stamp.exists() and stamp.read_text() == text:
+        return str(python)
+    print(f"bench: installing into {folder.relative_to(ROOT)}:", *wanted, file=sys.stderr)
+    shutil.rmtree(folder, ignore_errors=True)
+    uv = find_uv()
+    if uv:
+        subprocess.run([*uv, "venv", "-q", "-p", sys.executable, str(folder)], check=True)
+        subprocess.run([*uv, "pip", "install", "-q", "-p", str(python), *wanted], check=True)
+    else:
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *wanted], check=True)
+    stamp.write_text(text)
+    return str(python)
+
+
+def find_uv() -> list[str] | None:
+    """Return the command that runs uv, if there is one."""
+    if shutil.which("uv"):
+        return ["uv"]
+    return [sys.executable, "-m", "uv"] if find_spec("uv") else None
+
+
+def measure(python: str, module: str, *args: object) -> dict[str, float]:
+    """Run ``benchmarks.<module>`` as a worker and return what it measured (see ``worker``)."""
+    command = [python, "-m", f"benchmarks.{module}", *map(str, args)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, timeout=PATIENCE, check=True
+    )
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that takes connections."""
+
+    port: int
+    pid: int
+
+
+@contextmanager
+def serve(python: str, app: str, ws: str) -> Iterator[Server]:
+    """Serve ``benchmarks.apps:<app>`` by uvicorn and uvloop until the end of the ``with``."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    options = f"--factory --port {port} --ws {ws} --loop uvloop --lifespan off --backlog 4096"
+    command = [python, "-m", "uvicorn", f"benchmarks.apps:{app}", *options.split()]
+    command += ["--no-access-log", "--log-level", "error"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment())
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not is_open(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server of {app} did not start: {' '.join(command)}")
+            time.sleep(0.05)
+        yield Server(port, process.pid)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def is_open(port: int) -> bool:
+    """Return whether somebody listens on the port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def environment() -> dict[str, str]:
+    """Return the environment without what would mix the two worlds."""
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}

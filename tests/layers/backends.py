@@ -1,0 +1,198 @@
+"""Backends that can be watched, stopped and broken, and a layer over any of them.
+
+All are the memory backend with one thing changed, so whatever core makes of it is core's doing.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from fast_channels.exceptions import BackendUnavailable, PublishFailed
+from fast_channels.layers import Backend, BaseChannelLayer, Inbox, Publication
+from fast_channels.layers.in_memory import MemoryBackend, MemoryBroker
+
+
+class WatchedBackend(MemoryBackend):
+    """Notes every call; ``may_publish`` and ``may_subscribe`` stop it, the errors break it."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(broker)
+        self.inbox: Inbox
+        self.calls: list[str] = []
+        self.subscribed: list[list[str]] = []
+        self.unsubscribed: list[list[str]] = []
+        self.published: list[list[Publication]] = []
+        self.may_publish = asyncio.Event()
+        self.may_subscribe = asyncio.Event()
+        self.may_publish.set()
+        self.may_subscribe.set()
+        self.publish_error: Exception | None = None
+        self.subscribe_error: Exception | None = None
+
+    async def open(self, inbox: Inbox, /) -> None:
+        self.calls.append("open")
+        self.inbox = inbox
+        await super().open(inbox)
+
+    async def close(self) -> None:
+        self.calls.append("close")
+        await super().close()
+
+    async def subscribe(self, topics: Collection[str], /) -> None:
+        self.calls.append("subscribe")
+        self.subscribed.append(list(topics))
+        await self.may_subscribe.wait()
+        if self.subscribe_error is not None:
+            raise self.subscribe_error
+        await super().subscribe(topics)
+
+    async def unsubscribe(self, topics: Collection[str], /) -> None:
+        self.calls.append("unsubscribe")
+        self.unsubscribed.append(list(topics))
+        await super().unsubscribe(topics)
+
+    async def publish(self, publications: Sequence[Publication], /) -> None:
+        self.calls.append("publish")
+        self.published.append(list(publications))
+        await self.may_publish.wait()
+        if self.publish_error is not None:
+            raise self.publish_error
+        await self.hand_over(list(publications))
+
+    async def hand_over(self, publications: list[Publication]) -> None:
+        """Give the publications to the broker; subclasses spoil them here."""
+        await super().publish(publications)
+
+    @property
+    def publications(self) -> list[Publication]:
+        """Everything published, without the borders between calls."""
+        return [publication for call in self.published for publication in call]
+
+
+class SmallBackend(WatchedBackend):
+    """Carries no more than 512 bytes in one message."""
+
+    max_payload = 512
+
+    async def hand_over(self, publications: list[Publication]) -> None:
+        largest = max(len(publication.payload) for publication in publications)
+        assert largest <= 512, f"core gave {largest} bytes to a backend that carries 512"
+        await super().hand_over(publications)
+
+
+class LosingBackend(WatchedBackend):
+    """Loses, and says nothing, what ``loses`` is true for."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(broker)
+        self.loses: Callable[[Publication], bool] = lambda publication: False
+
+    async def hand_over(self, publications: list[Publication]) -> None:
+        await super().hand_over([each for each in publications if not self.loses(each)])
+
+
+class SmallLosingBackend(LosingBackend):
+    """Loses silently, and carries no more than 512 bytes in one message."""
+
+    max_payload = 512
+
+
+class DoublingBackend(WatchedBackend):
+    """Delivers everything twice, the repeats after the whole batch."""
+
+    async def hand_over(self, publications: list[Publication]) -> None:
+        await super().hand_over(publications + publications)
+
+
+class RefusingBackend(WatchedBackend):
+    """Refuses, with ``PublishFailed``, publications to the topics named in ``refused``."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(broker)
+        self.refused: set[str] = set()
+
+    async def hand_over(self, publications: list[Publication]) -> None:
+        errors: dict[int, Exception] = {
+            index: BackendUnavailable(f"{topic} is refused")
+            for index, (topic, _) in enumerate(publications)
+            if topic in self.refused
+        }
+        await super().hand_over([each for i, each in enumerate(publications) if i not in errors])
+        if errors:
+            raise PublishFailed(errors)
+
+
+class DownBackend(WatchedBackend):
+    """Cannot be reached."""
+
+    async def open(self, inbox: Inbox, /) -> None:
+        self.calls.append("open")
+        raise BackendUnavailable("no broker at memory://nowhere")
+
+
+class UnansweringBackend(WatchedBackend):
+    """Accepts the connection and then never says a word."""
+
+    async def open(self, inbox: Inbox, /) -> None:
+        self.calls.append("open")
+        await asyncio.Event().wait()
+
+
+class Layer(BaseChannelLayer):
+    """A layer over backends of one kind; layers with the same broker play several nodes."""
+
+    def __init__(
+        self,
+        kind: Callable[[MemoryBroker], Backend] = WatchedBackend,
+        *,
+        broker: MemoryBroker | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.broker = broker or MemoryBroker()
+        self.backends: list[Any] = []
+        self._kind = kind
+
+    def create_backend(self) -> Backend:
+        self.backends.append(self._kind(self.broker))
+        backend: Backend = self.backends[-1]
+        return backend
+
+    @property
+    def backend(self) -> Any:
+        """The backend of the newest session."""
+        return self.backends[-1]
+
+
+class Make(Protocol):
+    """Makes a layer that is closed when the test ends."""
+
+    def __call__(
+        self, kind: Callable[[MemoryBroker], Backend] = ..., **options: Any
+    ) -> Layer: ...
+
+
+@asynccontextmanager
+async def layers() -> AsyncGenerator[Make]:
+    """Yield what makes layers; they are closed afterwards, and then no task may be left."""
+    before = asyncio.all_tasks()
+    made: list[Layer] = []
+
+    def make(kind: Callable[[MemoryBroker], Backend] = WatchedBackend, **options: Any) -> Layer:
+        made.append(Layer(kind, **options))
+        return made[-1]
+
+    yield make
+    for layer in made:
+        for backend in layer.backends:
+            backend.may_publish.set()
+            backend.may_subscribe.set()
+        await layer.close()
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not left, f"tasks are left after close: {left}"
+
+
+def node_of(channel: str) -> str:
+    """Return the topic on which the channel's node is reached."""
+    return f"fc:n.{channel.partition('!')[0].rpartition('.')[2]}"
