@@ -55,7 +55,7 @@ bench: tools ## measure the speed ratios that benchmarks/ holds
 	$(VENV)/bin/python -m benchmarks
 
 clean: ## remove what these commands made inside the repository
-	rm -rf .venv .venvs uv.lock dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venvs .bench uv.lock dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 python:

@@ -91,7 +91,7 @@ class Connection(Mailbox):
         self._cut = False
         self._failure: Exception | None = None
         self._read_ahead = 0
-        self._room: asyncio.Future[None] | None = None
+        self._room: asyncio.Event | None = None
 
     # --- what arrives -------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class Connection(Mailbox):
                     self._read_ahead -= 1
                     make = self._for_client
                 if self._room is not None:
-                    self._make_reader_room()
+                    self._room.set()
                 handler = self._begin(make, message)
                 await self._finish(in_place.InContext(handler, self._context), message)
                 if self.told:
@@ -213,18 +213,18 @@ class Connection(Mailbox):
         try:
             suspended = in_place.start(handler, self._context, self._main, self.loop)
         except BaseException as error:
-            self._hand_over(error, message, parked)
+            self._to_main(error, message, parked)
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
             return
         if suspended is not None:
-            self._hand_over(suspended, message, parked)
+            self._to_main(suspended, message, parked)
         elif not parked.done():  # done: the handler cancelled its own task
             self._parked = parked
             if self.queue:
                 self._wake_main()
 
-    def _hand_over(
+    def _to_main(
         self,
         rest: in_place.Suspended | BaseException,
         message: Message,
@@ -324,13 +324,10 @@ class Connection(Mailbox):
             parked.set_result(None)
 
     async def _wait_for_room(self) -> None:
-        self._room = self.loop.create_future()
-        await self._room
-
-    def _make_reader_room(self) -> None:
-        room, self._room = self._room, None
-        if room is not None and not room.done():
-            room.set_result(None)
+        if self._room is None:
+            self._room = asyncio.Event()
+        self._room.clear()
+        await self._room.wait()
 
     def _for_client(self, event: Message) -> Any:
         consumer = self.consumer

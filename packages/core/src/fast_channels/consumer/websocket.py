@@ -14,6 +14,7 @@ from fast_channels.exceptions import (
     DenyConnection,
     InvalidChannelLayerError,
     InvalidFrame,
+    LayerClosed,
     StopConsumer,
 )
 from fast_channels.type_defs import (
@@ -159,10 +160,14 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     async def websocket_disconnect(self, message: WebSocketDisconnectEvent) -> None:
         """Leave the groups, tell ``disconnect()``, and end the consumer."""
         self._state = CLOSED
-        if self.channel_layer is not None:
-            for group in self.groups or ():
-                await self.channel_layer.group_discard(group, self.channel_name)
-        await self.disconnect(message.get("code", 1005))
+        try:
+            if self.channel_layer is not None:
+                for group in self.groups or ():
+                    await self.channel_layer.group_discard(group, self.channel_name)
+        except LayerClosed:
+            pass  # it has ended every membership
+        finally:
+            await self.disconnect(message.get("code", 1005))
         raise StopConsumer
 
     async def on_error(self, exception: Exception, message: ChannelMessage) -> None:

@@ -19,6 +19,7 @@ from fast_channels.layers.messages import encode_message
 from fast_channels.layers.names import (
     channel_node,
     check_channel,
+    check_channel_prefix,
     check_group,
     group_topic,
     node_topic,
@@ -157,7 +158,7 @@ class BaseChannelLayer(ChannelsNames):
 
     def channel(self, prefix: str = "specific.", *, make: MakeMailbox = Mailbox) -> LocalChannel:
         """A channel for the time of an ``async with``; leaving it ends its memberships."""
-        check_channel(f"{prefix.removesuffix('.')}.0000000000000000!0")
+        check_channel_prefix(prefix)
         return LocalChannel(self._here, prefix, make)
 
     async def new_channel(self, prefix: str = "specific.") -> str:
@@ -165,7 +166,7 @@ class BaseChannelLayer(ChannelsNames):
 
         It lasts until nobody has received from it for ``group_expiry`` seconds.
         """
-        check_channel(f"{prefix.removesuffix('.')}.0000000000000000!0")
+        check_channel_prefix(prefix)
         session = self._session() or await self._open()
         mailbox = session.new_mailbox(prefix)
         session.watch(mailbox)

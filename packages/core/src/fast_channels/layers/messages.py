@@ -15,9 +15,22 @@ from fast_channels.exceptions import MessageTooLarge
 
 _SCALARS: Final = frozenset({str, int, float, bool, bytes, NoneType})
 _STR: Final = frozenset({str})
-_INT64: Final = range(-(2**63), 2**64)
 
-_encode = msgspec.msgpack.Encoder().encode
+
+def _plain(value: object) -> object:
+    """Return what a subclass of a type that can be sent stands for (Django's SafeString)."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, bytes):
+        return bytes.__getitem__(value, slice(None))
+    raise TypeError(f"{type(value).__name__} cannot be sent")
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 _decode = msgspec.msgpack.Decoder(dict[Any, Any]).decode
 _decode_json = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -97,8 +110,8 @@ def _check(value: object, path: str, *, deep: bool = False, depth: int = 0) -> N
         raise TypeError(f"{path[:60]}... is nested deeper than 200 levels, or contains itself")
     if isinstance(value, dict):
         for key, item in cast("dict[object, object]", value).items():
-            if type(key) not in _SCALARS and not isinstance(key, str | int | bytes):
-                raise TypeError(f"{path} has the key {key!r} of type {type(key).__name__}; use str")
+            if deep or type(key) is not str:
+                _check_key(key, path)
             _check(item, f"{path}[{key!r}]", deep=deep, depth=depth + 1)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(cast("list[object]", value)):
@@ -110,10 +123,26 @@ def _check(value: object, path: str, *, deep: bool = False, depth: int = 0) -> N
             f"{path} is a {kind.__name__}, which cannot be sent: {value!r:.60}; "
             "convert it to str, int, float, bytes, list or dict"
         )
-    elif isinstance(value, int) and value not in _INT64:
+    elif isinstance(value, int) and not _fits(value):
         raise TypeError(f"{path} is an int that does not fit 64 bits: {value!r:.60}")
     elif isinstance(value, str):
         try:
             value.encode()
         except UnicodeEncodeError as error:
             raise TypeError(f"{path} holds text that is no valid unicode: {error}") from error
+
+
+def _check_key(key: object, path: str) -> None:
+    if isinstance(key, Enum) or not isinstance(key, str | int | float | bytes | NoneType):
+        raise TypeError(f"{path} has the key {key!r:.60} of type {type(key).__name__}; use str")
+    if isinstance(key, int) and not _fits(key):
+        raise TypeError(f"{path} has the key {key!r:.60}, an int that does not fit 64 bits")
+    if isinstance(key, str):
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            raise TypeError(f"{path} has the key {key!r:.60}, no valid unicode: {error}") from error
+
+
+def _fits(value: int) -> bool:
+    return -(2**63) <= value < 2**64

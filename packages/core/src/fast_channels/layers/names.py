@@ -33,6 +33,13 @@ def check_channel(name: object) -> str:
     return _checked(name, "channel", _LEGAL_CHANNEL)
 
 
+def check_channel_prefix(prefix: object) -> None:
+    """Raise ``TypeError`` unless every channel made with ``prefix`` gets a legal name."""
+    if not isinstance(prefix, str):
+        raise TypeError(f"channel prefix must be a str, got {type(prefix).__name__}: {prefix!r}")
+    check_channel(channel_name(prefix, "0" * 16, 0xFFFF_FFFF))
+
+
 def check_prefix(prefix: object) -> str:
     """Return ``prefix`` if it can isolate an application; raise ``ValueError`` otherwise."""
     if isinstance(prefix, str) and len(prefix) < 64 and _LEGAL_PREFIX.fullmatch(prefix):

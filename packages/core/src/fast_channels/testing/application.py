@@ -5,6 +5,7 @@ leaving ``async with`` end it, and no exception that it raises is lost.
 """
 
 import asyncio
+from asyncio import FIRST_COMPLETED
 from contextlib import suppress
 from contextvars import Context
 from types import TracebackType
@@ -135,7 +136,8 @@ class ApplicationCommunicator:
         while self.output_queue.empty() and not self.future.done():
             receiver = asyncio.get_running_loop().create_future()
             self._receivers.append(receiver)
-            done, _ = await asyncio.wait({receiver, self.future}, timeout=timeout)
+            either = {receiver, self.future}
+            done, _ = await asyncio.wait(either, timeout=timeout, return_when=FIRST_COMPLETED)
             if not done:
                 break
         return not self.output_queue.empty()
