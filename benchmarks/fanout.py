@@ -4,11 +4,13 @@ Deliveries for each second of CPU time. A 100-byte flat message goes to a group 
 channel has a task that does nothing but ``await layer.receive(channel)`` and count. At most 20
 messages are on their way at a time.
 
-References:
+References, each measured in turns with ours:
 - a bare loop: a list of mailboxes, each a deque and at most one Future, the message shared, and one
-  ``sleep(0)`` per message. No names, no bytes, no bounds, no expiry. Measured in the same process,
-  on the same loop, in turns with ours, each with N receivers that stay parked while the other runs.
-- fast-channels 1.1's in-memory layer: the same worker in the peers' environment, in turns with ours.
+  ``sleep(0)`` per message. No names, no bytes, no bounds, no expiry.
+- fast-channels 1.1's in-memory layer, by the same worker in the peers' environment.
+
+Every measurement has a fresh process: where two sides share one, the side that was made last has
+its objects scattered in memory, and pays a third for that.
 """
 
 import asyncio
@@ -16,35 +18,33 @@ import gc
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from statistics import median
 from typing import Any, Final
 
-from benchmarks.processes import OURS, ROUNDS, measure, peers
+from benchmarks.processes import OURS, in_turns, peers
 from benchmarks.table import Row, compare
 from benchmarks.worker import MESSAGE, Score, work
 
 IN_FLIGHT: Final = 20
-SECONDS: Final = 0.6
+WARM_UP: Final = 0.1
+SECONDS: Final = 0.5
 TARGETS: Final = {100: 0.45, 1_000: 0.45, 10_000: 0.35}
 
 
 def rows() -> Iterator[Row]:
-    """Yield one row for each N and loop, then the peer."""
+    """Yield a row for each N and loop; the targets are meant for uvloop."""
     for loop in ("uvloop", "asyncio"):
         for members, target in TARGETS.items():
-            rates: Any = measure(OURS, "fanout", loop, "bare", members)
-            case = f"N={members:,}, bare loop, {loop}"
+            layer = (OURS, "fanout", loop, "layer", members)
+            ours, bare = in_turns(layer, (OURS, "fanout", loop, "bare", members))
             goal = target if loop == "uvloop" else None
-            yield compare("fanout", case, rates["ours"], rates["bare"], "/s", at_least=goal)
+            case = f"N={members:,}, bare loop, {loop}"
+            yield compare("fanout", case, ours["rate"], bare["rate"], "/s", at_least=goal)
     for loop in ("uvloop", "asyncio"):
-        ours: list[float] = []
-        theirs: list[float] = []
-        for _ in range(ROUNDS):
-            ours.append(measure(OURS, "fanout", loop, "layer", 1_000)["ours"])
-            theirs.append(measure(peers(), "fanout", loop, "layer", 1_000)["ours"])
+        worker = ("fanout", loop, "layer", 1_000)
+        ours, theirs = in_turns((OURS, *worker), (peers(), *worker))
         goal = 40 if loop == "uvloop" else None
         case = f"N=1,000, fast-channels 1.1, {loop}"
-        yield compare("fanout", case, ours, theirs, "/s", at_least=goal)
+        yield compare("fanout", case, ours["rate"], theirs["rate"], "/s", at_least=goal)
 
 
 class Box:
@@ -134,20 +134,12 @@ async def layer_side(members: int) -> Side:
     return Side(channels, layer.receive, lambda: layer.group_send("room", MESSAGE))
 
 
-async def main(kind: str, members: str) -> dict[str, Any]:
-    """Measure ours in turns with the bare loop, or ours (or the peer) alone."""
-    ours = await layer_side(int(members))
-    bare = bare_side(int(members)) if kind == "bare" else None
+async def main(kind: str, members: str) -> dict[str, float]:
+    """Measure the bare loop, or the layer."""
+    side = bare_side(int(members)) if kind == "bare" else await layer_side(int(members))
     await asyncio.sleep(0.1)
-    if bare is None:
-        await ours.rate(0.1)
-        return {"ours": await ours.rate(SECONDS)}
-    await ours.rate(0.2), await bare.rate(0.2)
-    rates: dict[str, list[float]] = {"ours": [], "bare": []}
-    for _ in range(ROUNDS):
-        rates["bare"].append(await bare.rate(SECONDS))
-        rates["ours"].append(await ours.rate(SECONDS))
-    return rates
+    await side.rate(WARM_UP)
+    return {"rate": await side.rate(SECONDS)}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -56,9 +56,22 @@ def find_uv() -> list[str] | None:
     return [sys.executable, "-m", "uv"] if find_spec("uv") else None
 
 
-def measure(python: str, module: str, *args: object) -> dict[str, float]:
+def in_turns(*sides: Sequence[object]) -> list[dict[str, list[float]]]:
+    """Measure every side in each of the rounds; return what each measured, by name.
+
+    A side is a Python and the worker's arguments: see ``measure``.
+    """
+    results: list[dict[str, list[float]]] = [{} for _ in sides]
+    for _ in range(ROUNDS):
+        for side, result in zip(sides, results, strict=True):
+            for name, value in measure(*map(str, side)).items():
+                result.setdefault(name, []).append(value)
+    return results
+
+
+def measure(python: str, module: str, *args: str) -> dict[str, float]:
     """Run ``benchmarks.<module>`` as a worker and return what it measured (see ``worker``)."""
-    command = [python, "-m", f"benchmarks.{module}", *map(str, args)]
+    command = [python, "-m", f"benchmarks.{module}", *args]
     done = subprocess.run(
         command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, timeout=PATIENCE, check=True
     )

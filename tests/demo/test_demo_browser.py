@@ -366,6 +366,10 @@ def test_a_phone_has_no_sideways_scroll(window: Callable[..., Window]) -> None:
     expect(phone.page.locator("#log .mine .text").last).to_be_in_viewport()
 
     phone.page.set_viewport_size({"width": 375, "height": 330})  # the keyboard is open
+    phone.page.wait_for_function(
+        "() => { const s = document.querySelector('#scroller');"
+        " return s.scrollHeight - s.scrollTop - s.clientHeight < 2 }"
+    )
     phone.has_no_sideways_scroll()
     expect(phone.page.get_by_role("heading", level=1)).to_be_in_viewport(ratio=1)
     expect(phone.input).to_be_in_viewport(ratio=1)

@@ -39,13 +39,15 @@ scalars = (
     | st.booleans()
     | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False)
-    | st.text(st.characters(exclude_categories=["Cs"]))
-    | st.binary()
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+    | st.binary(max_size=40)
 )
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text("abc\xe9"), inner)
+    scalars,
+    lambda inner: st.lists(inner) | st.dictionaries(st.text("abc\xe9", max_size=5), inner),
+    max_leaves=10,
 )
-messages = st.dictionaries(st.text("abcde\U0001f600"), values).map(
+messages = st.dictionaries(st.text("ab\U0001f600", max_size=5), values, max_size=5).map(
     lambda fields: {**fields, "type": "chat.message"}
 )
 anything = st.recursive(
@@ -61,6 +63,7 @@ anything = st.recursive(
     lambda inner: st.lists(inner)
     | st.tuples(inner, inner)
     | st.dictionaries(st.text() | st.integers() | st.tuples(st.integers()) | st.none(), inner),
+    max_leaves=10,
 )
 
 

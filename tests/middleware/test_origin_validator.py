@@ -109,8 +109,9 @@ async def test_a_connection_without_an_origin_passes_only_where_all_do():
 
 async def test_a_header_name_in_upper_case_is_an_origin_too():
     application = OriginValidator(accept, ["example.com"])
-    async with WebsocketCommunicator(application, "/", [(b"Origin", b"http://evil.com")]) as client:
-        assert await client.connect() == (False, 1000)
+    headers = [(b"Origin", b"http://example.com")]
+    async with WebsocketCommunicator(application, "/", headers) as client:
+        assert await client.connect() == (True, None)
 
 
 async def test_an_empty_list_denies_everything():
@@ -142,6 +143,15 @@ async def test_a_subclass_may_decide_by_itself():
         application = Own(accept, ["example.com"])
         async with WebsocketCommunicator(application, "/", [(b"origin", origin)]) as client:
             assert (await client.connect())[0] is expected
+
+
+async def test_a_subclass_that_validates_origins_is_not_asked_about_a_missing_one():
+    class Own(OriginValidator):
+        def validate_origin(self, parsed_origin: Any) -> bool:
+            return True
+
+    async with WebsocketCommunicator(Own(accept, []), "/") as client:
+        assert await client.connect() == (False, 1000)
 
 
 def test_the_single_steps_can_be_called():

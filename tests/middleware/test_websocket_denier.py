@@ -11,5 +11,6 @@ async def test_every_socket_is_refused_by_a_close_which_servers_turn_into_403():
         assert client.denial is None
 
 
-def test_it_is_a_consumer():
+def test_it_is_a_consumer_that_uses_no_layer():
     assert issubclass(WebsocketDenier, AsyncWebsocketConsumer)
+    assert WebsocketDenier.channel_layer_alias is None

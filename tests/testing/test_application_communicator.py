@@ -318,6 +318,18 @@ async def test_an_application_may_be_a_class_whose_instances_are_awaited():
         assert await client.receive_output() == {"type": "x"}
 
 
+async def test_an_application_may_be_an_instance_of_a_consumer():
+    class Chat:
+        __call__ = staticmethod(echo)
+
+        @classmethod
+        def as_asgi(cls) -> None: ...
+
+    async with connect(Chat()) as client:
+        await client.send_input({"type": "x"})
+        assert await client.receive_output() == {"type": "x"}
+
+
 def test_a_consumer_class_is_refused_with_what_to_pass_instead():
     class Chat:
         @classmethod

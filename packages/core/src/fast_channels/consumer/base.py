@@ -6,7 +6,12 @@ from contextlib import nullcontext
 from typing import Any, ClassVar
 
 from fast_channels.consumer.connection import Connection
-from fast_channels.consumer.handlers import framework, get_handler_name, handlers_of
+from fast_channels.consumer.handlers import (
+    client_handlers,
+    framework,
+    get_handler_name,
+    layer_handlers,
+)
 from fast_channels.exceptions import StopConsumer
 from fast_channels.layers import events
 from fast_channels.layers.channel import LocalChannel
@@ -104,9 +109,10 @@ class AsyncConsumer:
 
         A subclass may override this; it then gets every event and message that may reach it.
         """
-        table = handlers_of(type(self))
-        from_client = message.get("type", "").startswith(("websocket.", "http."))
-        name = (table.for_client if from_client else table.for_layer)(message)
+        get_handler_name(message)
+        kind: str = message["type"]
+        find = client_handlers if kind.startswith(("websocket.", "http.")) else layer_handlers
+        name = find(type(self))[kind]
         if name is None:
             await self.unknown_message(message)
         else:

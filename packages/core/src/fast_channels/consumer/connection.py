@@ -16,7 +16,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from fast_channels.consumer import in_place
-from fast_channels.consumer.handlers import GAP, PASSED_ON, handlers_of
+from fast_channels.consumer.handlers import GAP, PASSED_ON, client_handlers, layer_handlers
 from fast_channels.exceptions import StopConsumer
 from fast_channels.layers.counters import LossReport
 from fast_channels.layers.mailbox import Mailbox, Message
@@ -45,13 +45,14 @@ class Connection(Mailbox):
     """The mailbox of a consumer's channel, and the events of its client."""
 
     __slots__ = (
+        "_client_handlers",
         "_context",
         "_cut",
         "_end_channel",
         "_failure",
-        "_handlers",
         "_handover",
         "_in_place",
+        "_layer_handlers",
         "_main",
         "_parked",
         "_read_ahead",
@@ -81,7 +82,8 @@ class Connection(Mailbox):
         self.code: int | None = None
         """The close code of a connection that this side ends."""
         self._end_channel: Callable[[], None] | None = None
-        self._handlers = handlers_of(type(consumer))
+        self._client_handlers = client_handlers(type(consumer))
+        self._layer_handlers = layer_handlers(type(consumer))
         self._in_place = in_place.enabled()
         self._context = copy_context()
         self._main: asyncio.Task[Any] | None = asyncio.current_task()
@@ -338,22 +340,17 @@ class Connection(Mailbox):
             self.told = True
         if consumer.overrides_dispatch:
             return consumer.dispatch(event)
-        name = self._handlers.for_client(event)
+        name = self._client_handlers[event["type"]]
         if name is None:
             return _raise(StopConsumer()) if over else consumer.unknown_message(event)
         return getattr(consumer, name)(event)
 
     def _for_layer(self, message: Message) -> Any:
-        consumer = self.consumer
-        try:
-            name = self._handlers.for_layer(message)
-        except ValueError:
-            name = None
+        consumer, kind = self.consumer, message["type"]
+        name = self._layer_handlers[kind]
         if name is None:
-            if message["type"] in PASSED_ON:
-                return consumer.pass_on(message)
-            return consumer.unknown_message(message)
-        if consumer.overrides_dispatch and message["type"] != GAP:
+            return (consumer.pass_on if kind in PASSED_ON else consumer.unknown_message)(message)
+        if consumer.overrides_dispatch and kind != GAP:
             return consumer.dispatch(message)
         return getattr(consumer, name)(message)
 

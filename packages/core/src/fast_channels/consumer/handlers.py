@@ -39,52 +39,51 @@ def get_handler_name(message: Mapping[str, Any]) -> str:
     return name
 
 
-class Handlers:
-    """The handlers of one consumer class, by message type; found once, then looked up."""
+class ClientHandlers(dict[str, str | None]):
+    """Method names by type of the ASGI server's events; None where there is no method.
+
+    Only what is found is kept, so hostile types cannot fill this.
+    """
 
     def __init__(self, consumer: type) -> None:
         self._consumer = consumer
-        # Only what is found is kept, so hostile types cannot fill these.
-        self._client: dict[str, str] = {}
-        self._layer: dict[str, str] = {}
 
-    def for_client(self, message: Mapping[str, Any]) -> str | None:
-        """Return the method's name for an event of the ASGI server, or None."""
-        kind = message["type"]
-        name = self._client.get(kind)
-        if name is None:
-            name = get_handler_name(message)
-            if not callable(getattr(self._consumer, name, None)):
-                return None
-            self._client[kind] = name
+    def __missing__(self, kind: str) -> str | None:
+        name = get_handler_name({"type": kind})
+        if not self._reachable(kind, name):
+            return None
+        self[kind] = name
         return name
 
-    def for_layer(self, message: Mapping[str, Any]) -> str | None:
-        """Return the method's name for a message of a channel layer, or None."""
-        kind = message["type"]
-        name = self._layer.get(kind)
-        if name is None:
-            name = get_handler_name(message)
-            if not (self._declared(name) or kind == GAP):
-                return None
-            if name.startswith(_CLIENT_PREFIXES) and kind not in PASSED_ON:
-                return None
-            self._layer[kind] = name
-        return name
-
-    def _declared(self, name: str) -> bool:
-        """True for a method that the application declares and our base classes do not define."""
-        if any(name in vars(base) for base in _framework):
-            return False
+    def _reachable(self, kind: str, name: str) -> bool:
         return callable(getattr(self._consumer, name, None))
 
 
-_tables: dict[type, Handlers] = {}
+class LayerHandlers(ClientHandlers):
+    """Method names by type of a channel layer's messages; None for what is out of reach."""
+
+    def _reachable(self, kind: str, name: str) -> bool:
+        ours = any(name in vars(base) for base in self._consumer.__mro__ if base in _framework)
+        if ours and kind != GAP:
+            return False
+        if name.startswith(_CLIENT_PREFIXES) and kind not in PASSED_ON:
+            return False
+        return super()._reachable(kind, name)
 
 
-def handlers_of(consumer: type) -> Handlers:
-    """Return the handlers of the consumer class."""
-    table = _tables.get(consumer)
-    if table is None:
-        table = _tables[consumer] = Handlers(consumer)
-    return table
+_client_handlers: dict[type, ClientHandlers] = {}
+_layer_handlers: dict[type, LayerHandlers] = {}
+
+
+def client_handlers(consumer: type) -> ClientHandlers:
+    """Return the consumer class's methods for what the ASGI server sends."""
+    if consumer not in _client_handlers:
+        _client_handlers[consumer] = ClientHandlers(consumer)
+    return _client_handlers[consumer]
+
+
+def layer_handlers(consumer: type) -> LayerHandlers:
+    """Return the consumer class's methods for what a channel layer sends."""
+    if consumer not in _layer_handlers:
+        _layer_handlers[consumer] = LayerHandlers(consumer)
+    return _layer_handlers[consumer]

@@ -35,20 +35,18 @@ class Suspended:
         self._interrupt: BaseException | None = None
 
     def cancel(self, error: asyncio.CancelledError) -> None:
-        """The rest begins with ``error`` thrown in, as when its task is cancelled."""
-        if self._waits_for is not None:
-            self._waits_for.cancel()
-        self._interrupt = error
+        """What it waits for is cancelled, or the rest begins with ``error``: as a task does it."""
+        if self._waits_for is None or not self._waits_for.cancel(*error.args):
+            self._interrupt = error
 
     def __await__(self) -> Generator[Any, Any, None]:
         run, coroutine = self._context.run, self._coroutine
         try:
+            # None is yielded on, too, although a turn has passed: in this one its task waits for
+            # nothing, and only then can anyio cancel it.
+            waits_for = self._waits_for
             if self._interrupt is not None:
                 waits_for = run(coroutine.throw, self._interrupt)
-            elif self._waits_for is None:
-                waits_for = run(coroutine.send, None)  # being handed over was its turn of the loop
-            else:
-                waits_for = self._waits_for
             yield from _rest(run, coroutine, waits_for)
         except StopIteration:
             return

@@ -89,7 +89,13 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             message = {"type": "websocket.send", "bytes": bytes_data}
         else:
             raise ValueError("send() takes one of text_data and bytes_data, got neither")
-        await self.pass_on(message)
+        if self._state == CLOSED:
+            self._left_unsent(message)
+            return
+        try:  # as pass_on, without the call: this is the hot path
+            await self.base_send(message)
+        except OSError as error:
+            self._lost(error)
         if close is not False:
             await self.close(close)
 
@@ -180,15 +186,22 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     async def pass_on(self, message: ChannelMessage) -> None:
         """Send to the client, unless it has left."""
         if self._state == CLOSED:
-            logger.debug("%s: %s after the end", type(self).__name__, message["type"])
+            self._left_unsent(message)
             return
         if message["type"] == "websocket.close":
             self._state = CLOSED
         try:
             await self.base_send(message)
-        except OSError as error:  # servers raise this between the client's end and its event
-            self._state = CLOSED
-            logger.debug("%s: the client is gone: %r", type(self).__name__, error)
+        except OSError as error:
+            self._lost(error)
+
+    def _left_unsent(self, message: ChannelMessage) -> None:
+        logger.debug("%s: %s after the end", type(self).__name__, message["type"])
+
+    def _lost(self, error: OSError) -> None:
+        """Note what servers raise between the client's end and its event."""
+        self._state = CLOSED
+        logger.debug("%s: the client is gone: %r", type(self).__name__, error)
 
     async def hang_up(self, code: int) -> None:
         """Close the socket if it is open; a handshake is left to the server."""

@@ -36,6 +36,7 @@ class Mailbox:
         "losses",
         "name",
         "outstanding",
+        "outstanding_bytes",
         "overflow",
         "queue",
         "topics",
@@ -54,6 +55,7 @@ class Mailbox:
         """Topics whose messages come here; kept by the hub."""
         self.outstanding = 0
         """Messages that this session has sent here and that have not come back yet."""
+        self.outstanding_bytes = 0
         self.used = True
         """Somebody read from it since the sweeper last looked."""
         self.closed: Exception | None = None
@@ -68,10 +70,26 @@ class Mailbox:
         """True while somebody waits for a message."""
         return bool(self._waiters)
 
-    def full(self) -> bool:
-        """True when one more message would overflow."""
+    def full(self, size: int) -> bool:
+        """True when one more message of ``size`` bytes would overflow."""
         waiting = len(self.queue) - self._gaps + self.outstanding
-        return waiting >= self.capacity or (waiting > 0 and self._bytes >= self.capacity_bytes)
+        total = self._bytes + self.outstanding_bytes + size
+        return waiting >= self.capacity or (waiting > 0 and total > self.capacity_bytes)
+
+    def expect(self, size: int) -> None:
+        """This session has sent a message here, which takes capacity from now on."""
+        self.outstanding += 1
+        self.outstanding_bytes += size
+
+    def expected(self, size: int) -> None:
+        """That message has come back, or never will."""
+        if self.outstanding:
+            self.outstanding -= 1
+            self.outstanding_bytes = max(0, self.outstanding_bytes - size)
+
+    def expect_nothing(self) -> None:
+        """What was sent here has perhaps been lost: it takes no capacity any more."""
+        self.outstanding = self.outstanding_bytes = 0
 
     def put(self, message: Message, size: int, now: float) -> bool:
         """Take a message; False if the mailbox could not."""
@@ -81,6 +99,9 @@ class Mailbox:
             if not waiter.done():
                 waiter.set_result(message)
                 return True
+        if self.closed is not None:
+            self.losses.note("overflowed", f"{self.name}: {self.overflow}")
+            return False
         if self.queue and self._overflows(size) and not self._make_room(size):
             return False
         self.queue.append((message, now, size))
@@ -130,7 +151,8 @@ class Mailbox:
     def clear(self) -> None:
         """Unread messages are gone; the mailbox goes on."""
         self.queue.clear()
-        self._bytes = self._gaps = self.outstanding = 0
+        self._bytes = self._gaps = 0
+        self.expect_nothing()
 
     def close(self, reason: Exception | None = None) -> None:
         """Unread messages are gone; readers are woken and get ``reason``."""

@@ -59,6 +59,7 @@ let typers = new Map(); // name -> the timer that ends "is typing"
 let lastTyping = 0;
 let echoTimer = 0;
 let unread = 0;
+let following = true; // the end of the log is in view, and new messages scroll it on
 
 // The connection
 
@@ -237,7 +238,7 @@ function addNotice(text) {
 }
 
 function append(item, always = false) {
-  const follow = always || isAtEnd();
+  const follow = always || following;
   ui.log.append(item);
   while (ui.log.children.length > LOG_LENGTH) ui.log.firstElementChild.remove();
   showEmpty();
@@ -280,6 +281,7 @@ function isAtEnd() {
 function scrollDown() {
   ui.scroller.scrollTop = ui.scroller.scrollHeight;
   ui.latest.hidden = true;
+  following = true;
 }
 
 function initial(author) {
@@ -466,12 +468,16 @@ ui.panel.addEventListener("keydown", (event) => {
 ui.retry.addEventListener("click", () => connection?.retry());
 ui.latest.addEventListener("click", scrollDown);
 ui.scroller.addEventListener("scroll", () => {
-  if (isAtEnd()) ui.latest.hidden = true;
+  following = isAtEnd();
+  if (following) ui.latest.hidden = true;
 });
+
+new ResizeObserver(() => {
+  if (following) scrollDown(); // a keyboard or a longer text must not cover the latest message
+}).observe(ui.scroller);
 
 window.addEventListener("hashchange", enterRoom);
 window.addEventListener("online", () => connection?.retry());
-window.addEventListener("resize", scrollDown); // a phone's keyboard came or went
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
   unread = 0;

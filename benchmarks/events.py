@@ -1,0 +1,161 @@
+"""What a consumer's event costs, from its arrival in a queue to the end of its handler.
+
+CPU for each event, with 100 connections. Ours: a real ``AsyncWebsocketConsumer``, served as an ASGI
+application on the memory layer, whose handlers do nothing but count. Theirs: Django Channels'
+``await_many_dispatch`` (installed from PyPI, in the peers' environment) over two asyncio queues,
+with a ``dispatch`` that finds the handler by the event's type, and the same handlers.
+
+- A client's event is put into the ``asyncio.Queue`` that is the server's ``receive`` on both sides.
+- A layer's message is put into where it waits for the consumer: theirs into the queue that stands
+  for ``channel_receive``, ours into the channel's mailbox, as the hub does. Neither side's layer is
+  in the measure.
+- singly: each connection gets one event, then everything comes to rest before the next.
+- bursts of 100: each gets 100 in a row, then everything comes to rest.
+
+Both sides are fed by the same loop over the same copies, on the same event loop, in processes in
+turn. What the feeding itself costs is left in on both sides, which draws the ratio towards 1.
+"""
+
+import asyncio
+import gc
+import importlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from benchmarks.processes import OURS, in_turns, peers
+from benchmarks.table import Row, compare
+from benchmarks.worker import MESSAGE, Score, Stopwatch, work
+
+CONNECTIONS: Final = 100
+BURST: Final = 100
+SECONDS: Final = 0.4
+FRAME: Final[dict[str, Any]] = {"type": "websocket.receive", "text": "x" * 67}
+TARGETS: Final = {
+    "layer, singly": 0.6,
+    "client, singly": 0.6,
+    "layer, bursts": 0.15,
+    "client, bursts": 0.3,
+}
+
+Feed = Callable[[dict[str, Any]], object]
+
+
+def rows() -> Iterator[Row]:
+    """Yield a row for each kind of event and loop; the targets are meant for uvloop."""
+    for loop in ("uvloop", "asyncio"):
+        ours, theirs = in_turns(
+            (OURS, "events", loop, "consumer"), (peers(), "events", loop, "await_many_dispatch")
+        )
+        for kind, target in TARGETS.items():
+            goal = target if loop == "uvloop" else None
+            yield compare("events", f"{kind}, {loop}", ours[kind], theirs[kind], "us", at_most=goal)
+
+
+async def consumers(score: Score) -> tuple[list[Feed], list[Feed]]:
+    """Serve our consumers; return what takes their clients' events and their layer's messages."""
+    from fast_channels import AsyncWebsocketConsumer, InMemoryChannelLayer, register_channel_layer
+
+    class Counting(AsyncWebsocketConsumer):
+        groups = ["room"]  # noqa: RUF012  # as users write it
+
+        async def receive(
+            self, text_data: str | None = None, bytes_data: bytes | None = None
+        ) -> None:
+            score.hit()
+
+        async def chat_message(self, event: dict[str, Any]) -> None:
+            score.hit()
+
+    async def send(message: Any) -> None:
+        if message["type"] != "websocket.accept":
+            raise RuntimeError(f"the consumer sent {message!r}")
+
+    layer = InMemoryChannelLayer()
+    register_channel_layer("default", layer)
+    application = Counting.as_asgi()
+    clients: list[Feed] = []
+    for _ in range(CONNECTIONS):
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+        queue.put_nowait({"type": "websocket.connect"})
+        tasks.append(asyncio.create_task(application({"type": "websocket"}, queue.get, send)))
+        clients.append(queue.put_nowait)
+    while len(layer.groups.get("room", ())) < CONNECTIONS:
+        await asyncio.sleep(0.01)
+    mailboxes = layer.groups["room"].values()
+    return clients, [mailbox_feed(mailbox.put) for mailbox in mailboxes]
+
+
+def mailbox_feed(put: Callable[[dict[str, Any], int, float], bool]) -> Feed:
+    """Return what puts a message there as the hub does; refused is an error."""
+
+    def feed(message: dict[str, Any]) -> None:
+        if not put(message, 100, time.monotonic()):
+            raise RuntimeError("the mailbox refused a message")
+
+    return feed
+
+
+async def dispatchers(score: Score) -> tuple[list[Feed], list[Feed]]:
+    """Run ``await_many_dispatch``; return what takes clients' events and layers' messages."""
+    await_many_dispatch: Any = importlib.import_module("channels.utils").await_many_dispatch
+
+    class Counting:
+        async def dispatch(self, message: dict[str, Any]) -> None:
+            await getattr(self, message["type"].replace(".", "_"))(message)
+
+        async def websocket_receive(self, message: dict[str, Any]) -> None:
+            await self.receive(text_data=message["text"])
+
+        async def receive(
+            self, text_data: str | None = None, bytes_data: bytes | None = None
+        ) -> None:
+            score.hit()
+
+        async def chat_message(self, event: dict[str, Any]) -> None:
+            score.hit()
+
+    pairs = [(asyncio.Queue[Any](), asyncio.Queue[Any]()) for _ in range(CONNECTIONS)]
+    for client, channel in pairs:
+        serving = await_many_dispatch([client.get, channel.get], Counting().dispatch)
+        tasks.append(asyncio.create_task(serving))
+    return [client.put_nowait for client, _ in pairs], [layer.put_nowait for _, layer in pairs]
+
+
+async def cost(
+    feeds: list[Feed], event: dict[str, Any], burst: int, score: Score, seconds: float = SECONDS
+) -> float:
+    """Feed ``burst`` events at a time for that CPU time; return microseconds for each."""
+    gc.collect()
+    first = score.count
+    watch = Stopwatch()
+    while watch.seconds < seconds:
+        goal = score.count + len(feeds) * burst
+        for feed in feeds:
+            for _ in range(burst):
+                feed(event.copy())
+        await score.until(goal)
+        for _ in range(4):  # until everybody waits again
+            await asyncio.sleep(0)
+    return watch.each(score.count - first)
+
+
+async def main(kind: str) -> dict[str, float]:
+    """Measure every kind of event on one side."""
+    score = Score()
+    clients, layers = await (consumers if kind == "consumer" else dispatchers)(score)
+    await asyncio.sleep(0.1)
+    result: dict[str, float] = {}
+    for name in TARGETS:
+        source, _, way = name.partition(", ")
+        feeds, event = (layers, MESSAGE) if source == "layer" else (clients, FRAME)
+        burst = BURST if way == "bursts" else 1
+        await cost(feeds, event, burst, score, SECONDS / 4)
+        result[name] = await cost(feeds, event, burst, score)
+    return result
+
+
+tasks: list[asyncio.Task[None]] = []
+
+if __name__ == "__main__":
+    work(main)
