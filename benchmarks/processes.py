@@ -94,7 +94,8 @@ def serve(python: str, app: str, ws: str) -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     options = f"--factory --port {port} --ws {ws} --loop uvloop --lifespan off --backlog 4096"
-    command = [python, "-m", "uvicorn", f"benchmarks.apps:{app}", *options.split()]
+    quiet = "ignore:The `websockets` implementation is deprecated"  # measured while it lasts
+    command = [python, "-W", quiet, "-m", "uvicorn", f"benchmarks.apps:{app}", *options.split()]
     command += ["--no-access-log", "--log-level", "error"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment())
     try:

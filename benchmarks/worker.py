@@ -1,4 +1,7 @@
-"""What the measuring processes share. Runs in both environments: standard library and uvloop only."""
+"""What the measuring processes share.
+
+It runs in both environments, so it imports nothing but the standard library and uvloop.
+"""
 
 import asyncio
 import importlib

@@ -86,7 +86,7 @@ class Client:
         self._unread = 0
         self._events: deque[dict[str, Any]] = deque()
         self._event: asyncio.Event = asyncio.Event()
-        self._told = False
+        self.told = False
         self.news = Journal()
         self._seen = False
         self.task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(
@@ -104,15 +104,16 @@ class Client:
             await self._event.wait()
         event = self._events.popleft()
         if event["type"] == "websocket.disconnect":
-            self._told = True
+            self.told = True
+            self.news("told")
         return event
 
     async def send(self, message: dict[str, Any]) -> None:
-        await self.writable.wait()
-        if self.vanished:
-            raise ConnectionResetError("the client is gone")
-        if self._told or self.close is not None:
+        if self.told or self.close is not None:
             raise RuntimeError(f"{message} was sent after the end")
+        await self.writable.wait()
+        if self.vanished or self.told:
+            raise ConnectionResetError("the client is gone")
         self.sent.append(message)
         if message["type"] == "websocket.close":
             self.happens("websocket.disconnect", code=message["code"])
@@ -141,6 +142,11 @@ class Client:
     async def read(self) -> None:
         """Wait until the consumer has taken every event, and asked for the next."""
         await self.news.until(lambda: self.task.done() or (not self._events and self._waits))
+
+    async def read_to_the_end(self) -> None:
+        """Wait until the consumer's reader has learnt that the client left."""
+        await self.news.until(lambda: self.told)
+        await turns()
 
     @property
     def _waits(self) -> bool:

@@ -10,7 +10,15 @@ from typing import Any, Protocol
 
 from fast_channels.exceptions import BackendUnavailable, PublishFailed
 from fast_channels.layers import Backend, BaseChannelLayer, Inbox, Publication
+from fast_channels.layers.codec import (
+    Entry,
+    decode_entries,
+    decode_frame,
+    encode_entries,
+    encode_frame,
+)
 from fast_channels.layers.in_memory import MemoryBackend, MemoryBroker
+from fast_channels.layers.messages import decode_message, encode_message
 
 
 class WatchedBackend(MemoryBackend):
@@ -68,6 +76,18 @@ class WatchedBackend(MemoryBackend):
     def publications(self) -> list[Publication]:
         """Everything published, without the borders between calls."""
         return [publication for call in self.published for publication in call]
+
+
+class SteppedBackend(WatchedBackend):
+    """Each publish call waits for a permission of its own: ``steps.release()``."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(broker)
+        self.steps = asyncio.Semaphore(0)
+
+    async def hand_over(self, publications: list[Publication]) -> None:
+        await self.steps.acquire()
+        await super().hand_over(publications)
 
 
 class SmallBackend(WatchedBackend):
@@ -191,6 +211,24 @@ async def layers() -> AsyncGenerator[Make]:
         await layer.close()
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left, f"tasks are left after close: {left}"
+
+
+def frame(
+    message: dict[str, Any],
+    target: str | None = None,
+    *,
+    node: str = "0123456789abcdef",
+    seq: int = 0,
+    prev: int = 0,
+) -> bytes:
+    """Return a frame that another node may have sent (number 0 says nothing of losses)."""
+    entry = Entry(encode_message(message, 1_048_576), target)
+    return encode_frame(node, seq, prev, encode_entries([entry]))
+
+
+def packed(publication: Publication) -> list[dict[str, Any]]:
+    """Return the messages that a publication carries."""
+    return [decode_message(e.payload) for e in decode_entries(decode_frame(publication.payload)[1].body)]
 
 
 def node_of(channel: str) -> str:

@@ -150,6 +150,9 @@ class AsyncConsumer:
         """Send a layer's ``websocket.send`` or ``websocket.close`` to the client as it is."""
         await self.base_send(message)
 
+    def client_left(self) -> None:
+        """Nothing can be sent any more; a handler may still run, and ``disconnect`` comes later."""
+
     async def hang_up(self, code: int) -> None:
         """Close what is open towards the client."""
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from fast_channels.consumer import in_place
 from fast_channels.consumer.handlers import GAP, PASSED_ON, client_handlers, layer_handlers
+from fast_channels.consumer.in_place import start
 from fast_channels.exceptions import StopConsumer
 from fast_channels.layers.counters import LossReport
 from fast_channels.layers.mailbox import Mailbox, Message
@@ -86,7 +87,7 @@ class Connection(Mailbox):
         self._layer_handlers = layer_handlers(type(consumer))
         self._in_place = in_place.enabled()
         self._context = copy_context()
-        self._main: asyncio.Task[Any] | None = asyncio.current_task()
+        self._main = _serving_task()
         self._parked: asyncio.Future[None] | None = None
         self._handover: tuple[in_place.Suspended | BaseException, Message] | None = None
         self._running = False
@@ -128,7 +129,8 @@ class Connection(Mailbox):
         client = [unread for unread in self.queue if unread[1] is CLIENT]
         self.queue.clear()
         self.queue.extend(client)
-        self._bytes = self.outstanding = 0
+        self._bytes = 0
+        self.expect_nothing()
         self._gaps = len(client)
 
     async def read(self, receive: Callable[[], Awaitable[Any]]) -> None:
@@ -174,7 +176,7 @@ class Connection(Mailbox):
                     make = self._for_client
                 if self._room is not None:
                     self._room.set()
-                handler = self._begin(make, message)
+                handler = _handle(make, message)
                 await self._finish(in_place.InContext(handler, self._context), message)
                 if self.told:
                     return
@@ -197,30 +199,21 @@ class Connection(Mailbox):
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _begin(self, make: MakeHandler, message: Message) -> in_place.Handler:
-        """Return the coroutine that handles the message, whatever the application declared."""
-        try:
-            handler = make(message)
-        except Exception as error:
-            return _raise(error)
-        if type(handler) is CoroutineType:
-            return cast("in_place.Handler", handler)
-        return _adapt(handler, message)
-
     def _start(self, make: MakeHandler, message: Message, parked: "asyncio.Future[None]") -> None:
         """Start the handler in main's name; main, which is parked, finishes what suspends."""
         self._parked = None
-        assert self._main is not None
-        handler = self._begin(make, message)
         try:
-            suspended = in_place.start(handler, self._context, self._main, self.loop)
+            handler = make(message)
+            if type(handler) is not CoroutineType:
+                handler = _adapt(handler, message)
+            rest = start(handler, self._context, self._main, self.loop)
         except BaseException as error:
             self._to_main(error, message, parked)
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
             return
-        if suspended is not None:
-            self._to_main(suspended, message, parked)
+        if rest is not None:
+            self._to_main(rest, message, parked)
         elif not parked.done():  # done: the handler cancelled its own task
             self._parked = parked
             if self.queue:
@@ -254,6 +247,8 @@ class Connection(Mailbox):
         rest, message = handover
         if isinstance(rest, BaseException):
             self._running = False
+            if cancelled is not None and self._was_cut():
+                cancelled = None
             await self._failed(rest, message)
         else:
             if cancelled is not None:
@@ -285,7 +280,6 @@ class Connection(Mailbox):
         if not self._cut:
             return False
         self._cut = False
-        assert self._main is not None
         return self._main.uncancel() == 0
 
     async def _failed(self, error: BaseException, message: Message) -> None:
@@ -296,6 +290,7 @@ class Connection(Mailbox):
     def _client_left(self, event: Message) -> None:
         """End every membership at once; the rest waits for the running handler, or cancels it."""
         self._leave()
+        self.consumer.client_left()
         self._queue_client(event)
         if self.consumer.cancel_on_disconnect:
             self._interrupt()
@@ -310,7 +305,7 @@ class Connection(Mailbox):
 
     def _interrupt(self) -> None:
         """Cancel the running handler, but not the task."""
-        if self._running and not self._cut and self._main is not None:
+        if self._running and not self._cut:
             self._cut = True
             self._main.cancel()
 
@@ -376,6 +371,13 @@ class Connection(Mailbox):
             logger.exception("%r failed in disconnect, after %r", self.consumer, cause)
 
 
+def _serving_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a consumer must be served by an asyncio task")
+    return task
+
+
 def _close_code(cause: BaseException | None) -> int:
     if cause is None:
         return 1000
@@ -384,6 +386,10 @@ def _close_code(cause: BaseException | None) -> int:
 
 async def _raise(error: Exception) -> None:
     raise error
+
+
+async def _handle(make: MakeHandler, message: Message) -> None:
+    await _adapt(make(message), message)
 
 
 async def _adapt(handler: Any, message: Message) -> None:

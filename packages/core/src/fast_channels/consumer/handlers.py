@@ -56,7 +56,10 @@ class ClientHandlers(dict[str, str | None]):
         return name
 
     def _reachable(self, kind: str, name: str) -> bool:
-        return callable(getattr(self._consumer, name, None))
+        if not any(name in vars(base) for base in self._consumer.__mro__):
+            return False  # a metaclass's method, such as mro(), is none of the consumer's
+        method: object = getattr(self._consumer, name)
+        return callable(method) and not isinstance(method, type)
 
 
 class LayerHandlers(ClientHandlers):

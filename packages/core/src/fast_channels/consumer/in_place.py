@@ -9,6 +9,7 @@ documentation of asyncio names for those who extend it), and the context is the 
 
 import asyncio
 import os
+from asyncio import current_task
 from collections.abc import Coroutine, Generator
 from contextvars import Context
 from functools import cache
@@ -93,7 +94,7 @@ def start(
 
     The task must be suspended. What the coroutine raises is raised here.
     """
-    current = asyncio.current_task(loop)
+    current = current_task(loop)
     if current is not None:
         _leave_task(loop, current)
     _enter_task(loop, task)

@@ -50,6 +50,11 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
     _state: int = CONNECTING
 
+    def __init__(self, **initkwargs: Any) -> None:
+        """Set attributes that the class has; ``groups`` is this instance's own list."""
+        super().__init__(**initkwargs)
+        self.groups = list(self.groups or ())
+
     # --- what applications override -----------------------------------------------------------
 
     async def connect(self) -> None:
@@ -68,8 +73,9 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         self, subprotocol: str | None = None, headers: ChannelHeaders | None = None
     ) -> None:
         """The connection is open; ``headers`` are added to the handshake's answer."""
-        self._state = OPEN
-        await self.base_send(
+        if self._state == CONNECTING:
+            self._state = OPEN
+        await self.pass_on(
             {"type": "websocket.accept", "subprotocol": subprotocol, "headers": list(headers or ())}
         )
 
@@ -96,16 +102,15 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             await self.base_send(message)
         except OSError as error:
             self._lost(error)
-        if close is not False:
+        if close:
             await self.close(close)
 
     async def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
         """The server closes the socket (1000), or refuses it if it was not accepted (HTTP 403)."""
         if self._state == CLOSED:
             return
-        self._state = CLOSED
         number = 1000 if code is None or code is True else int(code)
-        await self.base_send({"type": "websocket.close", "code": number, "reason": reason or ""})
+        await self.pass_on({"type": "websocket.close", "code": number, "reason": reason or ""})
 
     async def deny(
         self,
@@ -117,20 +122,20 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 
         The ASGI extension is ``websocket.http.response``.
         """
-        if self._state != CONNECTING:
-            raise RuntimeError("deny() answers the handshake; the socket is accepted or closed")
+        if self._state == OPEN:
+            raise RuntimeError("deny() answers the handshake, and the socket was accepted")
         if "websocket.http.response" not in (self.scope.get("extensions") or {}):
             await self.close()
             return
-        self._state = CLOSED
         content = body.encode() if isinstance(body, str) else body
         start = {
             "type": "websocket.http.response.start",
             "status": status,
             "headers": list(headers),
         }
-        await self.base_send(start)
-        await self.base_send({"type": "websocket.http.response.body", "body": content})
+        await self.pass_on(start)
+        await self.pass_on({"type": "websocket.http.response.body", "body": content})
+        self._state = CLOSED
 
     # --- events -------------------------------------------------------------------------------
 
@@ -203,6 +208,10 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         self._state = CLOSED
         logger.debug("%s: the client is gone: %r", type(self).__name__, error)
 
+    def client_left(self) -> None:
+        """Nothing is sent from now on."""
+        self._state = CLOSED
+
     async def hang_up(self, code: int) -> None:
         """Close the socket if it is open; a handshake is left to the server."""
         if self._state == OPEN:
@@ -216,6 +225,14 @@ class AsyncWebsocketConsumer(AsyncConsumer):
 @framework
 class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
     """A WebSocket that speaks JSON, in text frames."""
+
+    _encodes: bool = False
+    """True where a subclass has an ``encode_json`` of its own."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        ours = AsyncJsonWebsocketConsumer.__dict__["encode_json"].__func__
+        cls._encodes = getattr(cls.encode_json, "__func__", None) is not ours
 
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
@@ -234,7 +251,8 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
 
     async def send_json(self, content: Any, close: bool | int = False) -> None:
         """The server has the content as a text frame."""
-        await self.send(await self.encode_json(content), close=close)
+        text = await self.encode_json(content) if self._encodes else _json_text(content)
+        await self.send(text, close=close)
 
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
@@ -248,7 +266,11 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
     @classmethod
     async def encode_json(cls, content: Any) -> str:
         """Return compact JSON; raises ``TypeError`` for what has no JSON form."""
-        try:
-            return _to_json(content).decode()
-        except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
-            return json.dumps(content)
+        return _json_text(content)
+
+
+def _json_text(content: Any) -> str:
+    try:
+        return _to_json(content).decode()
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
+        return json.dumps(content)  # the standard encoder takes more kinds of keys, or explains

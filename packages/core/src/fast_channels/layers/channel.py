@@ -31,7 +31,9 @@ class LocalChannel:
         return await self.mailbox.get()
 
     async def join(self, group: str) -> None:
-        """The channel is a member of the group."""
+        """The channel is a member of the group; ``ChannelNotFound`` once it has ended."""
+        if self.mailbox.closed is not None:
+            raise self.mailbox.closed
         await self.session.join(group, self.mailbox)
 
     def leave(self, group: str) -> None:

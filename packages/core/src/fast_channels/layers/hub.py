@@ -59,7 +59,7 @@ class Topic:
 class _Pending:
     """One message, and the members that do not have it yet."""
 
-    __slots__ = ("exclude", "flat", "index", "members", "message", "payload", "topic")
+    __slots__ = ("exclude", "flat", "index", "members", "message", "own", "payload", "topic")
 
     def __init__(
         self, topic: Topic, members: list[Mailbox], message: Message, payload: bytes | None
@@ -71,6 +71,8 @@ class _Pending:
         """The message's bytes; None: a gap message."""
         self.flat = is_flat(message)
         self.exclude: str | None = None
+        self.own = False
+        """This session sent it, to the one member."""
         self.index = 0
 
 
@@ -136,9 +138,9 @@ class Hub:
             self._counters.undeliverable += 1
             logger.debug("message for the channel %s, which is gone", channel)
             return
-        if own and mailbox.outstanding:
-            mailbox.outstanding -= 1
-        self._enqueue(_Pending(topic, [mailbox], decode_message(payload), payload))
+        pending = _Pending(topic, [mailbox], decode_message(payload), payload)
+        pending.own = own
+        self._enqueue(pending)
 
     def gap(self, topic: Topic) -> None:
         """Every member is told, in its turn, that it may have missed messages."""
@@ -177,6 +179,8 @@ class Hub:
 
     def clear(self) -> None:
         """Nothing waits any more, and every mailbox is empty."""
+        for pending in self._pending:
+            pending.topic.telling = False
         self._pending.clear()
         self._backlog = 0
         for mailbox in self.mailboxes.values():
@@ -232,6 +236,8 @@ class Hub:
         message, payload, exclude = pending.message, pending.payload, pending.exclude
         members, flat, topic = pending.members, pending.flat, pending.topic
         size = len(payload or b"")
+        if pending.own:
+            members[0].expected(size)
         delivered = 0
         for mailbox in members[pending.index : stop]:
             pending.index += 1  # before the put, which may raise SystemExit

@@ -19,6 +19,8 @@ Unread = tuple[Message, float, int]
 """A message, when it arrived (``time.monotonic``), and its size in bytes."""
 
 NEVER_EXPIRES: Final = float("inf")
+GIVEN_BACK: Final = float("inf")
+"""In place of the arrival (by identity): a reader had it already, and was cancelled."""
 
 
 class Mailbox:
@@ -204,7 +206,10 @@ class Mailbox:
         elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             message = waiter.result()
             if not self._hand_over(message):
-                self.queue.appendleft((message, NEVER_EXPIRES, 0))
+                # Readers that are cancelled together run in the order in which they were given.
+                back = (i for i, unread in enumerate(self.queue) if unread[1] is not GIVEN_BACK)
+                place = next(back, len(self.queue))
+                self.queue.insert(place, (message, GIVEN_BACK, 0))
                 self._gaps += 1
 
 

@@ -136,6 +136,7 @@ class Session:
             await self.backend.close()
         finally:
             self.closed = True
+            self.hub.clear()
             closed = LayerClosed(f"{self._layer} was closed")
             for mailbox in list(self.hub.mailboxes.values()):
                 mailbox.close(closed)
@@ -242,17 +243,18 @@ class Session:
         if mailbox is None:
             self.missed(channel)
             return
-        if mailbox.full():
+        size = len(payload)
+        if mailbox.full(size):
             self.counters.failed += 1
             raise ChannelFull(
                 f"channel {channel!r} holds {len(mailbox.queue)} unread messages "
                 f"(capacity {mailbox.capacity}, {mailbox.capacity_bytes} bytes)"
             )
-        mailbox.outstanding += 1
+        mailbox.expect(size)
         try:
             await self.send(self._own, Entry(payload, channel))
         except BaseException:
-            mailbox.outstanding = max(0, mailbox.outstanding - 1)
+            mailbox.expected(size)
             raise
 
     async def _catch_up(self) -> None:
@@ -283,14 +285,12 @@ class Session:
 
     def gap(self, cause: Exception, topics: Collection[str] | None = None, /) -> None:
         """Note a possible loss; members are told where the layer's ``gaps`` are on."""
-        records = [
-            self.hub.topics[t] for t in topics or tuple(self.hub.topics) if t in self.hub.topics
-        ]
+        names = self.hub.topics if topics is None else topics
+        records = [self.hub.topics[name] for name in names if name in self.hub.topics]
         for record in records:
             record.seen.forget()
         if self._own_topic in records:
-            for mailbox in self.hub.mailboxes.values():
-                mailbox.outstanding = 0
+            self._expect_nothing()
         self._note_gap(cause, topics)
         if self._options.gaps:
             if topics is None:
@@ -314,6 +314,8 @@ class Session:
             self.counters.repeated += 1
             return
         if verdict == "gap":
+            if record is self._own_topic and frame.node == self.node:
+                self._expect_nothing()
             self._note_gap(FastChannelsError(f"frames of node {frame.node} are missing"), [topic])
             if self._options.gaps:
                 self.hub.gap(record)
@@ -340,6 +342,11 @@ class Session:
             self._control.handle(node, entry.payload)
         else:
             self.hub.direct(record, target, entry.payload, own=node == self.node)
+
+    def _expect_nothing(self) -> None:
+        """What this session sent to its own channels may be lost."""
+        for mailbox in self.hub.mailboxes.values():
+            mailbox.expect_nothing()
 
     def _skip(self, topic: str, error: Exception) -> None:
         self.losses.note("malformed", f"on {topic}: {error}")

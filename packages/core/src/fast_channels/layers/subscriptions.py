@@ -12,7 +12,6 @@ from collections.abc import Callable
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers.backend import Backend
 
-
 logger = logging.getLogger("fast_channels.layers")
 
 
@@ -38,6 +37,7 @@ class Subscriptions:
         self._lingering: dict[str, asyncio.TimerHandle] = {}
         self._leaving: dict[str, None] = {}
         self._worker: asyncio.Task[None] | None = None
+        self._closed = False
 
     def live(self, topic: str) -> bool:
         """True when a publish that starts now arrives; keeps a lingering topic."""
@@ -50,6 +50,8 @@ class Subscriptions:
         """The topic is live; raises ``BackendUnavailable`` when the broker does not confirm it."""
         if self.live(topic):
             return
+        if self._closed:
+            raise BackendUnavailable("the layer was closed")
         confirmed = self._joining.get(topic)
         if confirmed is None:
             confirmed = self._joining[topic] = self._loop.create_future()
@@ -60,6 +62,8 @@ class Subscriptions:
 
     def release(self, topic: str) -> None:
         """The topic has no member: it is left after the linger time, unless one comes."""
+        if self._closed:
+            return
         timer = self._lingering.pop(topic, None)
         if timer is not None:
             timer.cancel()
@@ -67,6 +71,7 @@ class Subscriptions:
 
     async def close(self) -> None:
         """No task or timer is left; whoever waits gets ``BackendUnavailable``."""
+        self._closed = True
         for timer in self._lingering.values():
             timer.cancel()
         self._lingering.clear()

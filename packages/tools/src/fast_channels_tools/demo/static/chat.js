@@ -59,6 +59,7 @@ let typers = new Map(); // name -> the timer that ends "is typing"
 let lastTyping = 0;
 let echoTimer = 0;
 let unread = 0;
+let height = 0; // of the log
 let following = true; // the end of the log is in view, and new messages scroll it on
 
 // The connection
@@ -468,11 +469,13 @@ ui.panel.addEventListener("keydown", (event) => {
 ui.retry.addEventListener("click", () => connection?.retry());
 ui.latest.addEventListener("click", scrollDown);
 ui.scroller.addEventListener("scroll", () => {
-  following = isAtEnd();
+  // A change of size scrolls too, and says nothing about what the reader wants.
+  if (ui.scroller.clientHeight === height) following = isAtEnd();
   if (following) ui.latest.hidden = true;
 });
 
 new ResizeObserver(() => {
+  height = ui.scroller.clientHeight;
   if (following) scrollDown(); // a keyboard or a longer text must not cover the latest message
 }).observe(ui.scroller);
 

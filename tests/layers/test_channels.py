@@ -1,0 +1,414 @@
+"""Channels: made, read by one or several, cancelled, left, forgotten."""
+
+import asyncio
+import logging
+import random
+from typing import Any
+
+import pytest
+
+from fast_channels.exceptions import ChannelNotFound
+from fast_channels.layers import Channel
+from fast_channels.layers.names import channel_node
+
+from .backends import Layer, Make, frame, layers, node_of
+from .clock import virtual_time
+from .waiting import numbers, read_to_fence, receive, soon, turns, until
+
+
+def message(n: int) -> dict[str, Any]:
+    return {"type": "test.message", "n": n}
+
+
+async def test_every_channel_has_another_name_with_the_prefix_asked_for(make: Make) -> None:
+    layer = make()
+    names = [await layer.new_channel() for _ in range(100)]
+    names += [await layer.new_channel("chat.room") for _ in range(100)]
+    assert len(set(names)) == 200
+    assert all(name.startswith("specific.") for name in names[:100])
+    assert all(name.startswith("chat.room.") for name in names[100:])
+    assert len({channel_node(name) for name in names}) == 1
+
+
+async def test_a_message_reaches_its_channel_and_no_other(make: Make) -> None:
+    layer = make()
+    first, second = await layer.new_channel(), await layer.new_channel()
+    await layer.send(first, message(1))
+    assert await receive(layer, first, 1) == [message(1)]
+    assert await read_to_fence(layer, second) == []
+
+
+async def test_a_channel_is_reached_from_another_node(make: Make) -> None:
+    here = make()
+    there = make(broker=here.broker)
+    channel = await here.new_channel()
+    await there.send(channel, message(1))
+    assert await receive(here, channel, 1) == [message(1)]
+
+
+async def test_applications_with_another_prefix_share_nothing(make: Make) -> None:
+    here = make()
+    there = make(broker=here.broker, prefix="other")
+    mine, theirs = await here.new_channel(), await there.new_channel()
+    await here.group_add("group", mine)
+    await there.group_add("group", theirs)
+    await there.group_send("group", message(1))
+    await there.send(mine, message(2))
+    assert await receive(there, theirs, 1) == [message(1)]
+    assert await read_to_fence(here, mine) == []
+
+
+async def test_receiving_from_a_channel_of_another_node_is_an_error(make: Make) -> None:
+    here = make()
+    there = make(broker=here.broker)
+    channel = await here.new_channel()
+    with pytest.raises(ChannelNotFound, match="belongs to another process or event loop; only the"):
+        await there.receive(channel)
+
+
+async def test_a_message_for_a_channel_that_is_gone_is_one_debug_line(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = make()
+    there = make(broker=here.broker)
+    async with here.channel() as channel:
+        gone = channel.name
+    with caplog.at_level(logging.DEBUG, "fast_channels"):
+        await here.send(gone, message(1))
+        await there.send(gone, message(2))
+        await until(lambda: here.stats()["undeliverable"] == 2)
+    lines = [record for record in caplog.records if gone in record.getMessage()]
+    assert [record.levelno for record in lines] == [logging.DEBUG] * 2
+
+
+# --- several readers, and cancelled ones ------------------------------------------------------
+
+
+async def test_cancelled_receives_lose_nothing_and_keep_the_order(make: Make) -> None:
+    layer = make(capacity=1_000)
+    channel = await layer.new_channel()
+    received: list[dict[str, Any]] = []
+    cancelled = 0
+
+    async def read() -> None:
+        nonlocal cancelled
+        while len(received) < 1_000:
+            try:
+                received.append(await asyncio.wait_for(layer.receive(channel), 0.000_2))
+            except TimeoutError:
+                cancelled += 1
+
+    reading = asyncio.create_task(read())
+    dice = random.Random(7)
+    for n in range(1_000):
+        if n % 4 == 0:
+            await asyncio.sleep(dice.random() * 0.002)  # about as long as the reader waits
+        await layer.send(channel, message(n))
+    await soon(reading)
+    assert numbers(received) == list(range(1_000))
+    assert cancelled > 50
+
+
+@pytest.mark.parametrize("pause", range(6))
+async def test_a_receive_cancelled_at_any_moment_loses_nothing(make: Make, pause: int) -> None:
+    layer = make()
+    channel = await layer.new_channel()
+    for n in range(50):
+        reading = asyncio.create_task(layer.receive(channel))
+        await asyncio.sleep(0)
+        sending = asyncio.create_task(layer.send(channel, message(n)))
+        await turns(pause)
+        reading.cancel()
+        await asyncio.wait([reading])
+        await sending
+        if reading.cancelled():
+            assert numbers(await receive(layer, channel, 1)) == [n]
+        else:
+            assert reading.result() == message(n)
+
+
+async def test_readers_cancelled_together_give_their_messages_back_in_order(make: Make) -> None:
+    layer = make()
+    channel = await layer.new_channel()
+    readers = [asyncio.create_task(layer.receive(channel)) for _ in range(4)]
+    await turns()
+    for n in range(6):  # four have theirs in the same turn of the loop, and have not run yet
+        layer.backend.inbox.deliver(node_of(channel), frame(message(n), channel))
+    for reader in readers:
+        reader.cancel()
+    await asyncio.wait(readers)
+    assert all(reader.cancelled() for reader in readers)
+    assert numbers(await receive(layer, channel, 6)) == list(range(6))
+
+
+async def test_what_a_cancelled_reader_was_given_goes_to_the_next_one(make: Make) -> None:
+    layer = make()
+    channel = await layer.new_channel()
+    first, second = (asyncio.create_task(layer.receive(channel)) for _ in range(2))
+    await turns()
+    layer.backend.inbox.deliver(node_of(channel), frame(message(1), channel))
+    first.cancel()
+    assert await soon(second) == message(1)
+    assert first.cancelled()
+
+
+async def test_each_message_goes_to_exactly_one_of_several_readers(make: Make) -> None:
+    layer = make(capacity=1_000)
+    channel = await layer.new_channel()
+    received: list[dict[str, Any]] = []
+
+    async def read() -> None:
+        while True:
+            received.append(await layer.receive(channel))
+            await asyncio.sleep(0)
+
+    readers = [asyncio.create_task(read()) for _ in range(5)]
+    for n in range(500):
+        await layer.send(channel, message(n))
+    await until(lambda: len(received) >= 500)
+    for reader in readers:
+        reader.cancel()
+    await asyncio.wait(readers)
+    assert sorted(numbers(received)) == list(range(500))
+    assert await read_to_fence(layer, channel) == []
+
+
+async def test_a_reader_takes_what_is_there_without_suspending(make: Make) -> None:
+    layer = make()
+    channel = await layer.new_channel()
+    for n in range(10):
+        await layer.send(channel, message(n))
+    await until(lambda: layer.stats()["unread"] == 10)
+    others = 0
+
+    def count() -> None:
+        nonlocal others
+        others += 1
+
+    asyncio.get_running_loop().call_soon(count)
+    assert numbers([await layer.receive(channel) for _ in range(10)]) == list(range(10))
+    assert others == 0
+    await turns(1)
+
+
+# --- nobody shares what a receiver got --------------------------------------------------------
+
+
+@pytest.mark.parametrize("extra", [{}, {"nested": {"list": [1, 2]}}], ids=["flat", "nested"])
+async def test_a_receiver_may_change_what_it_got(make: Make, extra: dict[str, Any]) -> None:
+    layer = make()
+    other = make(broker=layer.broker)
+    channels = [await layer.new_channel() for _ in range(3)]
+    remote = await other.new_channel()
+    for channel in channels:
+        await layer.group_add("group", channel)
+    await other.group_add("group", remote)
+    sent = {"type": "x", **extra}
+    await layer.group_send("group", sent)
+    for channel in channels:
+        (got,) = await receive(layer, channel, 1)
+        assert got == {"type": "x", **extra}
+        spoil(got)
+    (got,) = await receive(other, remote, 1)
+    assert got == {"type": "x", **extra}
+    assert sent == {"type": "x", **extra}
+
+
+@pytest.mark.parametrize("extra", [{}, {"nested": {"list": [1, 2]}}], ids=["flat", "nested"])
+async def test_a_sender_may_change_what_it_sent(make: Make, extra: dict[str, Any]) -> None:
+    layer = make()
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    sent = {"type": "x", **{key: {"list": [1, 2]} for key in extra}}
+    original = {"type": "x", **extra}
+    await layer.group_send("group", sent)
+    await layer.send(channel, sent)
+    spoil(sent)
+    assert await receive(layer, channel, 2) == [original, original]
+
+
+def spoil(got: dict[str, Any]) -> None:
+    """Change everything in a message that can be changed."""
+    got["type"] = "spoilt"
+    got["more"] = 1
+    if "nested" in got:
+        got["nested"]["list"].append(3)
+        got["nested"]["more"] = 2
+
+
+# --- the life of a channel --------------------------------------------------------------------
+
+
+async def test_a_channel_lives_as_long_as_its_async_with(make: Make) -> None:
+    layer = make()
+    async with layer.channel("chat") as channel:
+        assert channel.name.startswith("chat.")
+        await layer.group_add("group", channel.name)
+        await layer.group_send("group", message(1))
+        await layer.send(channel.name, message(2))
+        assert [await soon(channel.receive()) for _ in range(2)] == [message(1), message(2)]
+        assert (layer.stats()["channels"], layer.stats()["groups"]) == (1, 1)
+    assert (layer.stats()["channels"], layer.stats()["groups"]) == (0, 0)
+
+
+async def test_leaving_a_channel_discards_its_unread_messages(make: Make) -> None:
+    layer = make()
+    async with layer.channel() as channel:
+        await layer.send(channel.name, message(1))
+        await until(lambda: layer.stats()["unread"] == 1)
+    assert layer.stats()["unread"] == 0
+
+
+async def test_a_crash_inside_leaves_no_channel_behind(make: Make) -> None:
+    layer = make()
+    with pytest.raises(ZeroDivisionError):
+        async with layer.channel() as channel:
+            await layer.group_add("group", channel.name)
+            raise ZeroDivisionError
+    assert (layer.stats()["channels"], layer.stats()["groups"]) == (0, 0)
+
+
+async def test_a_reader_that_waits_learns_that_its_channel_was_left(make: Make) -> None:
+    layer = make()
+    async with layer.channel() as channel:
+        reading = asyncio.create_task(channel.receive())
+        by_name = asyncio.create_task(layer.receive(channel.name))
+        await turns()
+    for task in (reading, by_name):
+        with pytest.raises(ChannelNotFound, match=f"channel '{channel.name}' was closed"):
+            await soon(task)
+
+
+async def test_a_channel_that_was_left_can_neither_be_read_nor_join_a_group(make: Make) -> None:
+    layer = make()
+    async with layer.channel() as channel:
+        pass
+    with pytest.raises(ChannelNotFound, match="was closed"):
+        await soon(channel.receive())
+    with pytest.raises(ChannelNotFound, match="was closed"):
+        await channel.join("group")
+    await layer.group_add("group", channel.name)
+    assert layer.stats()["groups"] == 0
+
+
+async def test_a_channel_can_be_iterated_over(make: Make) -> None:
+    layer = make()
+    got: list[Any] = []
+    async with layer.channel() as channel:
+        for n in range(3):
+            await layer.send(channel.name, message(n))
+        async for each in channel:
+            got.append(each)
+            if len(got) == 3:
+                break
+    assert numbers(got) == [0, 1, 2]
+
+
+async def test_a_channel_joins_and_leaves_groups_by_itself(make: Make) -> None:
+    layer = make()
+    async with layer.channel() as channel:
+        await channel.join("group")
+        await layer.group_send("group", message(1))
+        assert await soon(channel.receive()) == message(1)
+        channel.leave("group")
+        await layer.group_send("group", message(2))
+        assert await read_to_fence(layer, channel.name) == []
+
+
+async def test_what_a_layer_makes_is_a_channel(make: Make) -> None:
+    async with make().channel() as made:
+        channel: Channel = made
+        assert channel.name
+
+
+# --- channels made by new_channel -------------------------------------------------------------
+
+
+@virtual_time
+async def test_an_unread_channel_is_discarded_after_group_expiry() -> None:
+    async with layers() as make:
+        layer = make(group_expiry=100.0)
+        channel = await layer.new_channel()
+        await layer.group_add("group", channel)
+        await asyncio.sleep(99)
+        assert (layer.stats()["channels"], layer.stats()["groups"]) == (1, 1)
+        await asyncio.sleep(111)
+        assert (layer.stats()["channels"], layer.stats()["groups"]) == (0, 0)
+
+
+@virtual_time
+async def test_a_channel_is_kept_as_long_as_somebody_waits_for_its_messages() -> None:
+    async with layers() as make:
+        layer = make(group_expiry=10.0)
+        channel = await layer.new_channel()
+        await layer.group_add("group", channel)
+        reading = asyncio.create_task(layer.receive(channel))
+        await asyncio.sleep(1_000)
+        await layer.group_send("group", message(1))
+        assert await reading == message(1)
+
+
+@virtual_time
+async def test_a_channel_is_kept_as_long_as_it_is_read_now_and_then() -> None:
+    async with layers() as make:
+        layer = make(group_expiry=10.0)
+        channel = await layer.new_channel()
+        await layer.group_add("group", channel)
+        for n in range(100):
+            await asyncio.sleep(9)
+            await layer.group_send("group", message(n))
+            assert await layer.receive(channel) == message(n)
+
+
+@virtual_time
+async def test_a_channel_of_an_async_with_is_kept_however_long_it_is_silent() -> None:
+    async with layers() as make:
+        layer = make(group_expiry=10.0)
+        async with layer.channel() as channel:
+            await channel.join("group")
+            await asyncio.sleep(1_000)
+            await layer.group_send("group", message(1))
+            assert await channel.receive() == message(1)
+
+
+@virtual_time
+async def test_a_channel_that_was_discarded_is_one_again_when_it_is_read() -> None:
+    async with layers() as make:
+        layer = make(group_expiry=10.0)
+        channel = await layer.new_channel()
+        await asyncio.sleep(100)
+        reading = asyncio.create_task(layer.receive(channel))
+        await turns()
+        await layer.send(channel, message(1))
+        assert await reading == message(1)
+
+
+async def test_flush_ends_memberships_and_unread_messages_but_not_channels(make: Make) -> None:
+    layer = make()
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    await layer.send(channel, message(1))
+    await until(lambda: layer.stats()["unread"] == 1)
+    await layer.flush()
+    assert (layer.stats()["unread"], layer.stats()["groups"]) == (0, 0)
+    await layer.group_send("group", message(2))
+    await layer.send(channel, message(3))
+    assert numbers(await receive(layer, channel, 1)) == [3]
+
+
+async def test_flush_gives_back_the_capacity(make: Make) -> None:
+    layer = make(capacity=2)
+    channel = await layer.new_channel()
+    for _ in range(3):
+        for n in range(2):
+            await layer.send(channel, message(n))
+        await until(lambda: layer.stats()["unread"] == 2)
+        await layer.flush()
+
+
+async def test_a_direct_message_travels_through_the_broker_even_to_its_own_node(make: Make) -> None:
+    """So that it keeps its order among what other nodes send."""
+    layer: Layer = make()
+    channel = await layer.new_channel()
+    await layer.send(channel, message(1))
+    assert [publication.topic for publication in layer.backend.publications] == [node_of(channel)]
