@@ -157,7 +157,9 @@ class AsyncWebsocketConsumer(AsyncConsumer):
             await self.deny(denied.status, denied.body, denied.headers)
 
     async def websocket_receive(self, message: WebSocketReceiveEvent) -> None:
-        """Hand the frame to ``receive()``."""
+        """Hand the frame to ``receive()``; what still comes after ``close()`` is left unread."""
+        if self._state == CLOSED:
+            return
         text = message.get("text")
         data = message.get("bytes")
         limit = self.max_frame_size
@@ -186,7 +188,7 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         if not isinstance(exception, InvalidFrame):
             raise exception
         logger.info("%s closes with %d: %s", type(self).__name__, exception.code, exception)
-        await self.close(exception.code, str(exception)[:100])
+        await self.close(exception.code, _fitting(str(exception)))
 
     async def pass_on(self, message: ChannelMessage) -> None:
         """Send to the client, unless it has left."""
@@ -222,6 +224,11 @@ class AsyncWebsocketConsumer(AsyncConsumer):
         return {"type": "websocket.disconnect", "code": code, "reason": ""}
 
 
+def _fitting(reason: str) -> str:
+    """Return as much of the reason as a closing frame carries: 123 bytes."""
+    return reason.encode(errors="replace")[:123].decode(errors="ignore")
+
+
 @framework
 class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
     """A WebSocket that speaks JSON, in text frames."""
@@ -242,7 +249,7 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
             raise InvalidFrame("expected a text frame with JSON, got bytes", 1003)
         try:
             content = await self.decode_json(text_data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidFrame(f"text frame is no JSON: {error}", 1007) from error
         await self.receive_json(content, **kwargs)
 

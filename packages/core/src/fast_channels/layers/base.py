@@ -34,6 +34,17 @@ _inherited: Final[list[Session]] = []
 closing a shared connection would say goodbye in the parent's name."""
 
 
+class _Opening:
+    """A session that is being opened, and the turns of those who wait for it."""
+
+    __slots__ = ("loop", "task", "turns")
+
+    def __init__(self, task: "asyncio.Task[Session]") -> None:
+        self.task = task
+        self.loop = task.get_loop()
+        self.turns: list[asyncio.Future[None]] = []
+
+
 class BaseChannelLayer(ChannelsNames):
     """A channel layer over a ``Backend``; subclasses say which one, in ``create_backend``.
 
@@ -62,7 +73,7 @@ class BaseChannelLayer(ChannelsNames):
         )
         self._closed = False
         self._sessions: dict[asyncio.AbstractEventLoop, Session] = {}
-        self._opening: dict[asyncio.AbstractEventLoop, asyncio.Task[Session]] = {}
+        self._opening: dict[asyncio.AbstractEventLoop, _Opening] = {}
         self._past = Counters()
         _layers.add(self)
 
@@ -101,9 +112,9 @@ class BaseChannelLayer(ChannelsNames):
         """What was accepted is sent, every connection is gone, and later calls raise."""
         self._closed = True
         here = get_running_loop()
-        for opening in list(self._opening.values()):
-            if opening.get_loop() is here:
-                await asyncio.wait([opening])
+        if here in self._opening:
+            await asyncio.wait([self._opening[here].task])
+            self._opening.pop(here, None)
         for loop, session in list(self._sessions.items()):
             if loop is here:
                 await session.close()
@@ -113,19 +124,31 @@ class BaseChannelLayer(ChannelsNames):
         self._forget_ended()
 
     def _session(self) -> Session | None:
-        session = self._sessions.get(get_running_loop())
-        return session if session is not None and not session.closed else None
+        loop = get_running_loop()
+        session = self._sessions.get(loop)
+        if session is None or session.closed or (self._opening and loop in self._opening):
+            return None
+        return session
 
     async def _open(self) -> Session:
-        """Return the running loop's session; callers that come at once share one opening."""
-        if self._closed:
-            raise LayerClosed(f"{self} is closed; call await layer.open() to use it again")
+        """Return the running loop's session.
+
+        Callers that come at once share one opening, and go on in the order in which they came.
+        """
         loop = get_running_loop()
         opening = self._opening.get(loop)
-        if opening is None:
-            opening = self._opening[loop] = loop.create_task(self._open_session(loop))
-            opening.add_done_callback(self._opened)
-        return await asyncio.shield(opening)
+        if opening is None and not self._closed:
+            opening = _Opening(loop.create_task(self._open_session(loop)))
+            self._opening[loop] = opening
+            opening.task.add_done_callback(lambda _: self._opened(opening))
+        if opening is not None:
+            turn: asyncio.Future[None] = loop.create_future()
+            opening.turns.append(turn)
+            await turn
+            session = opening.task.result()
+            if not session.closed:
+                return session
+        raise LayerClosed(f"{self} is closed; call await layer.open() to use it again")
 
     async def _open_session(self, loop: asyncio.AbstractEventLoop) -> Session:
         self._forget_ended()
@@ -134,10 +157,17 @@ class BaseChannelLayer(ChannelsNames):
         self._sessions[loop] = session
         return session
 
-    def _opened(self, opening: "asyncio.Task[Session]") -> None:
-        self._opening.pop(opening.get_loop(), None)
-        if not opening.cancelled():
-            opening.exception()  # seen, even if every caller was cancelled meanwhile
+    def _opened(self, opening: _Opening) -> None:
+        """Let everyone go on who waits; only then can callers pass without waiting."""
+        turns, opening.turns = opening.turns, []
+        for turn in turns:
+            if not turn.done():
+                turn.set_result(None)
+        failed = opening.task.cancelled() or opening.task.exception() is not None
+        if turns and not failed:
+            opening.loop.call_soon(self._opened, opening)
+        elif self._opening.get(opening.loop) is opening:
+            del self._opening[opening.loop]
 
     def _forget_ended(self) -> None:
         for loop, session in list(self._sessions.items()):

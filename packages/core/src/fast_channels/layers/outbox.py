@@ -6,7 +6,6 @@ topic packed into one frame. Nothing is dropped here: when too much waits, sende
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
@@ -30,11 +29,13 @@ class _Send:
 
     __slots__ = ("done", "entry", "since", "topic")
 
-    def __init__(self, topic: str, entry: Entry, done: "asyncio.Future[None]") -> None:
+    def __init__(
+        self, topic: str, entry: Entry, done: "asyncio.Future[None]", since: float
+    ) -> None:
         self.topic = topic
         self.entry = entry
         self.done = done
-        self.since = time.monotonic()
+        self.since = since
 
 
 class Outbox:
@@ -55,6 +56,8 @@ class Outbox:
         self._counters = counters
         self._sequencer = Sequencer()
         self._in_flight = False
+        self._idle: asyncio.Future[None] | None = None
+        self._closed = False
         self._waiting: deque[_Send] = deque()
         self._waiting_bytes = 0
         self._room: deque[asyncio.Future[None]] = deque()
@@ -74,24 +77,31 @@ class Outbox:
         Raises ``BackendUnavailable`` at the latest when the send timeout is over. A cancelled
         sender's message is withdrawn if it is not in flight yet.
         """
-        if not self._in_flight:
+        if not self._in_flight and not self._closed:
             self._in_flight = True
             try:
                 await self._publish([(topic, [entry])], self._timeout)
             except PublishFailed as failure:
-                raise next(iter(failure.errors.values())) from failure
+                self._counters.failed += 1
+                raise next(iter(failure.errors.values()), failure) from failure
+            except Exception:
+                self._counters.failed += 1
+                raise
             finally:
                 self._landed()
+            self._counters.sent += 1
         else:
             await self._gather(topic, entry)
 
     async def drain(self) -> None:
-        """All that was waiting has been published, or has failed."""
-        while self._flusher is not None:
-            await asyncio.wait([self._flusher])
+        """All that was in flight or waiting has been published, or has failed."""
+        while self._in_flight:
+            self._idle = self._loop.create_future()
+            await self._idle
 
     async def close(self) -> None:
         """What waits fails with ``BackendUnavailable``; no task or timer is left."""
+        self._closed = True
         self._tails.close()
         flusher = self._flusher
         if flusher is not None:
@@ -106,7 +116,10 @@ class Outbox:
     async def _gather(self, topic: str, entry: Entry) -> None:
         if self._full() or self._room:
             await self._wait_for_room()
-        send = _Send(topic, entry, self._loop.create_future())
+        if self._closed:
+            self._counters.failed += 1
+            raise BackendUnavailable("the layer was closed; the message was not sent")
+        send = _Send(topic, entry, self._loop.create_future(), self._loop.time())
         self._waiting.append(send)
         self._waiting_bytes += len(entry.payload)
         if not self._in_flight:  # what was in flight landed while this sender waited for room
@@ -123,6 +136,7 @@ class Outbox:
             async with asyncio.timeout(self._timeout):
                 await waiter
         except TimeoutError:
+            self._counters.failed += 1
             raise BackendUnavailable(
                 f"{len(self._waiting)} messages wait for the broker, and none went out for "
                 f"{self._timeout:g} s; the message was not sent"
@@ -134,10 +148,12 @@ class Outbox:
     def _landed(self) -> None:
         """Nothing is in flight: let the flusher take what gathered meanwhile."""
         self._in_flight = False
-        if (self._waiting or self._quiet) and self._flusher is None:
+        if (self._waiting or self._quiet) and self._flusher is None and not self._closed:
             self._in_flight = True
             self._flusher = self._loop.create_task(self._flush(), name="fast-channels-outbox")
             self._flusher.add_done_callback(self._flushed)
+        elif self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     def _flushed(self, flusher: "asyncio.Task[None]") -> None:
         self._flusher = None
@@ -160,8 +176,8 @@ class Outbox:
         busy = {topic for topic, _ in grouped}
         grouped += [(topic, []) for topic in self._quiet if topic not in busy]
         self._quiet.clear()
-        since = batch[0].since if batch else time.monotonic()
-        left = since + self._timeout - time.monotonic()
+        now = self._loop.time()
+        left = self._timeout - (now - batch[0].since if batch else 0)
         try:
             if left <= 0:
                 raise BackendUnavailable(
@@ -209,25 +225,16 @@ class Outbox:
             for payload in self._payloads(topic, encode_entries(entries)):
                 publications.append(Publication(topic, payload))
                 origin.append(index)
-        counters = self._counters
-        messages = sum(len(entries) for _, entries in frames)
-        counters.published += len(publications)
+        self._counters.published += len(publications)
         try:
             async with asyncio.timeout(timeout):
                 await self._backend.publish(publications)
         except TimeoutError as error:
-            counters.failed += messages
             raise BackendUnavailable(
                 f"the broker did not answer within {timeout:.3g} s; the message was perhaps sent"
             ) from error
         except PublishFailed as failure:
-            errors = {origin[i]: error for i, error in failure.errors.items()}
-            counters.failed += sum(len(frames[i][1]) for i in errors)
-            raise PublishFailed(errors) from failure
-        except Exception:
-            counters.failed += messages
-            raise
-        counters.sent += messages
+            raise PublishFailed({origin[i]: e for i, e in failure.errors.items()}) from failure
 
     def _payloads(self, topic: str, body: bytes) -> list[bytes]:
         limit = self._backend.max_payload
@@ -243,14 +250,14 @@ class Outbox:
         if not self._in_flight:
             self._landed()
 
-    @staticmethod
-    def _succeed(sends: list[_Send]) -> None:
+    def _succeed(self, sends: list[_Send]) -> None:
+        self._counters.sent += len(sends)
         for send in sends:
             if not send.done.done():
                 send.done.set_result(None)
 
-    @staticmethod
-    def _fail(sends: list[_Send], error: Exception) -> None:
+    def _fail(self, sends: list[_Send], error: Exception) -> None:
+        self._counters.failed += len(sends)
         for send in sends:
             if not send.done.done():
                 send.done.set_exception(_copy(error))
@@ -259,7 +266,9 @@ class Outbox:
 def _copy(error: Exception) -> Exception:
     """Return an exception of its own for each sender: tracebacks grow on a shared one."""
     if isinstance(error, FastChannelsError) and not isinstance(error, PublishFailed):
-        copy = type(error)(*error.args)
+        # Not by calling the class, whose __init__ may want other arguments.
+        copy = type(error).__new__(type(error), *error.args)
+        copy.__dict__.update(error.__dict__)
         copy.__cause__ = error.__cause__
         return copy
     return error
