@@ -1,5 +1,7 @@
 """A consumer becomes an ASGI application, takes arguments, and finds its layer."""
 
+# ruff: noqa: RUF012  consumers are written here as applications write them
+
 import inspect
 
 import pytest
@@ -123,6 +125,37 @@ async def test_groups_can_be_given_to_as_asgi(connect, layer):
     assert set(layer.groups) == {"a", "b"}
     await client.end()
     assert groups == ["a", "b"]
+
+
+@pytest.mark.parametrize("kind", ["lifespan", "http", "channel"])
+async def test_a_scope_that_is_no_websocket_is_refused_and_no_handler_runs(layer, kind):
+    class Consumer(AsyncWebsocketConsumer):
+        groups = ["all"]
+
+        async def connect(self):
+            raise AssertionError("called")
+
+        async def disconnect(self, code):
+            raise AssertionError("called")
+
+    async def receive():
+        raise AssertionError("called")
+
+    with pytest.raises(ValueError, match=f"Consumer does not serve scopes of type '{kind}'"):
+        await Consumer.as_asgi()({"type": kind}, receive, receive)
+    assert layer.stats()["channels"] == 0
+
+
+async def test_a_bare_consumer_serves_everything_but_the_lifespan(connect, journal):
+    class Consumer(AsyncConsumer):
+        async def websocket_connect(self, message):
+            journal(self.scope["type"])
+            await self.send({"type": "websocket.accept"})
+
+    await connect(Consumer, type="anything")
+    assert journal == ["anything"]
+    with pytest.raises(ValueError, match="does not serve scopes of type 'lifespan'"):
+        await Consumer.as_asgi()({"type": "lifespan"}, None, None)
 
 
 # --- which layer ----------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """However a connection ends: memberships end at once, and ``disconnect`` runs exactly once."""
 
+# ruff: noqa: RUF012  consumers are written here as applications write them
+
 import asyncio
 import logging
 

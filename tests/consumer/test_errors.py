@@ -1,5 +1,7 @@
 """A handler that fails ends its own connection, once, and no other."""
 
+# ruff: noqa: RUF012  consumers are written here as applications write them
+
 import asyncio
 import logging
 

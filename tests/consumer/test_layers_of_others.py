@@ -1,5 +1,7 @@
 """Consumers on layers that are not made as ours are, and on layers that close or break."""
 
+# ruff: noqa: RUF012  consumers are written here as applications write them
+
 import asyncio
 import itertools
 from contextlib import asynccontextmanager

@@ -1,11 +1,13 @@
 """One handler at a time, and events in the order in which they came, from both sides."""
 
+# ruff: noqa: RUF012  consumers are written here as applications write them
+
 import asyncio
 import random
 
 import pytest
 
-from fast_channels import AsyncWebsocketConsumer
+from fast_channels import AsyncWebsocketConsumer, register_channel_layer
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -219,8 +221,6 @@ async def test_what_waited_longer_than_expiry_is_not_handled(connect, layer, jou
 
         async def note(self, message):
             journal("note")
-
-    from fast_channels import register_channel_layer
 
     hasty = register_channel_layer("hasty", "memory://", expiry=0.01)
     free = asyncio.Event()

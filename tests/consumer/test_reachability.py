@@ -1,9 +1,12 @@
 """What a message of a layer can reach: methods that the application declared, and nothing else."""
 
+# ruff: noqa: RUF012  consumers are written here as applications write them
+
 import pytest
 
 from fast_channels import AsyncConsumer, AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer
 from fast_channels.consumer.base import get_handler_name
+from fast_channels.consumer.handlers import layer_handlers
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -134,13 +137,14 @@ class Overriding(Everything):
     websocket_disconnect = _override("websocket_disconnect")
 
 
+class Problems(list):
+    """What ``on_error`` heard of; a consumer calls it."""
+
+    __call__ = list.append
+
+
 @pytest.fixture
 def problems():
-    from collections import deque
-
-    class Problems(deque):
-        __call__ = deque.append
-
     return Problems()
 
 
@@ -314,8 +318,6 @@ async def test_what_one_consumer_declares_another_does_not_answer_to(connect, la
 
 
 async def test_unknown_types_are_not_remembered(connect, layer, journal, problems):
-    from fast_channels.consumer.handlers import layer_handlers
-
     await connect(Everything.as_asgi(journal=journal, problems=problems))
     for number in range(50):
         await layer.group_send("all", {"type": f"hostile.{number}"})

@@ -1,5 +1,7 @@
 """A client that does not read holds a bounded number of messages, and harms nobody else."""
 
+# ruff: noqa: RUF012  consumers are written here as applications write them
+
 import asyncio
 import logging
 

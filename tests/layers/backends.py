@@ -222,7 +222,7 @@ def frame(
     prev: int = 0,
 ) -> bytes:
     """Return a frame that another node may have sent (number 0 says nothing of losses)."""
-    entry = Entry(encode_message(message, 1_048_576), target)
+    entry = Entry(encode_message(message, 2**30), target)
     return encode_frame(node, seq, prev, encode_entries([entry]))
 
 

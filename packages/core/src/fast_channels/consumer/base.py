@@ -14,6 +14,7 @@ from fast_channels.consumer.handlers import (
 )
 from fast_channels.exceptions import StopConsumer
 from fast_channels.layers import events
+from fast_channels.layers.base import BaseChannelLayer
 from fast_channels.layers.channel import LocalChannel
 from fast_channels.layers.counters import Counters, LossReport
 from fast_channels.layers.mailbox import Mailbox
@@ -64,6 +65,9 @@ class AsyncConsumer:
     cancel_on_disconnect: bool = False
     """Cancel a running handler when the client goes, rather than let it finish."""
 
+    serves: ClassVar[str | None] = None
+    """The type of scope that the consumer is for; None: any but ``lifespan``."""
+
     overrides_dispatch: ClassVar[bool] = False
     """True where a subclass has a ``dispatch`` of its own, which then sees every message."""
 
@@ -94,12 +98,18 @@ class AsyncConsumer:
     async def __call__(
         self, scope: ChannelScope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
-        """Serve the connection until it ends; an exception of a handler comes out here."""
+        """Serve the connection until it ends; an exception of a handler comes out here.
+
+        Raises ``ValueError`` for a scope of another type; a server takes that for "no lifespan".
+        """
+        kind = scope.get("type")
+        if kind == "lifespan" or self.serves not in (None, kind):
+            raise ValueError(f"{type(self).__name__} does not serve scopes of type {kind!r}")
         self.scope = scope
         self.base_send = send
         self.channel_layer = layer = self._find_layer()
         channel: Any = nullcontext()
-        if layer is not None and hasattr(layer, "channel"):
+        if isinstance(layer, BaseChannelLayer) and _lends_mailboxes(type(layer)):
             channel = layer.channel(make=self._make_connection)
         async with channel:
             await self._serve(channel, receive)
@@ -192,6 +202,8 @@ class AsyncConsumer:
         tasks = [loop.create_task(connection.read(receive))]
         if pump is not None:
             tasks.append(loop.create_task(pump))
+        for task in tasks:
+            task.add_done_callback(connection.source_ended)
         cause: BaseException | None = None
         try:
             await connection.run(end_channel)
@@ -210,6 +222,12 @@ class AsyncConsumer:
                 if isinstance(cause, Exception):
                     events.emit("consumer_failed", consumer=self, exception=cause)
                 events.emit("consumer_finished", consumer=self)
+
+
+def _lends_mailboxes(layer: type[BaseChannelLayer]) -> bool:
+    """False for a layer that overrides upstream's methods, and may have no backend."""
+    ours = BaseChannelLayer
+    return layer.receive is ours.receive and layer.new_channel is ours.new_channel
 
 
 def _declared(cls: type) -> set[str]:

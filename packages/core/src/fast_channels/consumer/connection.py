@@ -8,14 +8,14 @@ this connection only.
 
 import asyncio
 import inspect
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from fast_channels.consumer import in_place
+from fast_channels.consumer.farewell import close_code, hang_up, say_farewell
 from fast_channels.consumer.handlers import GAP, PASSED_ON, client_handlers, layer_handlers
 from fast_channels.consumer.in_place import start
 from fast_channels.exceptions import StopConsumer
@@ -26,16 +26,13 @@ from fast_channels.layers.options import LayerOptions
 if TYPE_CHECKING:
     from fast_channels.consumer.base import AsyncConsumer
 
-logger = logging.getLogger("fast_channels.consumer")
-
 READ_AHEAD: Final = 16
 """Client events that wait in the queue at most; then the server's socket holds the rest back."""
 
-HANG_UP_SECONDS: Final = 2.0
-"""How long a client that does not read may delay the closing of its socket."""
-
 CLIENT: Final = float("inf")
 """Marks a queued client event in place of its arrival (by identity): outside capacity and age."""
+
+_FAREWELLS: Final = frozenset({"websocket.disconnect", "http.disconnect"})
 
 MakeHandler = Callable[[Message], Any]
 
@@ -99,10 +96,13 @@ class Connection(Mailbox):
     # --- what arrives -------------------------------------------------------------------------
 
     def put(self, message: Message, size: int, now: float) -> bool:
-        """Handle a message of the layer at once if main is parked, else take it as any mailbox."""
+        """Handle a message of the layer at once if main is parked, else take it as any mailbox.
+
+        The hub calls this while no task runs.
+        """
         parked = self._parked
         if parked is not None and self._in_place and not self.queue and not parked.done():
-            self._start(self._for_layer, message, parked)
+            self._start(self._for_layer, message, parked, None)
             return True
         if not super().put(message, size, now):
             return False
@@ -135,30 +135,35 @@ class Connection(Mailbox):
 
     async def read(self, receive: Callable[[], Awaitable[Any]]) -> None:
         """Pass the client's events on until it leaves; at most ``READ_AHEAD`` wait."""
-        try:
-            while True:
-                event = await receive()
-                if event["type"] in ("websocket.disconnect", "http.disconnect"):
-                    self._client_left(event)
-                    return
-                parked = self._parked
-                if parked is not None and self._in_place and not self.queue and not parked.done():
-                    self._start(self._for_client, event, parked)
-                    continue
-                self._queue_client(event)
-                while self._read_ahead >= READ_AHEAD:
-                    await self._wait_for_room()
-        except Exception as error:
-            self._failure = error
-            self._wake_main()
+        reader = asyncio.current_task()
+        while True:
+            event = await receive()
+            if event["type"] in _FAREWELLS:
+                self._client_left(event)
+                return
+            parked = self._parked
+            if parked is not None and self._in_place and not self.queue and not parked.done():
+                self._start(self._for_event, event, parked, reader)
+                continue
+            self._queue_client(event)
+            while self._read_ahead >= READ_AHEAD:
+                await self._wait_for_room()
 
     async def pump(self, receive: Callable[[], Awaitable[Any]]) -> None:
         """Pass on the messages of a layer that has nothing but ``receive``."""
         while True:
             message = await receive()
-            self.put(dict(message), 0, time.monotonic())
+            self.loop.call_soon(self.put, dict(message), 0, time.monotonic())
+            await asyncio.sleep(0)
             while len(self.queue) >= READ_AHEAD:
                 await self._wait_for_room()
+
+    def source_ended(self, source: "asyncio.Task[None]") -> None:
+        """What ``read`` or ``pump`` raised ends the connection."""
+        error = None if source.cancelled() else source.exception()
+        if isinstance(error, Exception):
+            self._failure = error
+            self._wake_main()
 
     # --- main ---------------------------------------------------------------------------------
 
@@ -188,25 +193,29 @@ class Connection(Mailbox):
         """Every membership is over, the socket is closed, and the consumer was told, once."""
         gone = self.gone
         self._leave()
-        code = self.code or _close_code(cause)
+        code = self.code or close_code(cause)
         if not self.told:
             self.told = True
             if not gone or self.code is not None:
-                await self._hang_up(code)
-            event = self.consumer.farewell(code)
-            if event is not None:
-                await self._say_farewell(event, cause)
+                await hang_up(self.consumer, code)
+            await say_farewell(self.consumer, code, cause, self._context)
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _start(self, make: MakeHandler, message: Message, parked: "asyncio.Future[None]") -> None:
+    def _start(
+        self,
+        make: MakeHandler,
+        message: Message,
+        parked: "asyncio.Future[None]",
+        current: "asyncio.Task[Any] | None",
+    ) -> None:
         """Start the handler in main's name; main, which is parked, finishes what suspends."""
         self._parked = None
         try:
             handler = make(message)
-            if type(handler) is not CoroutineType:
+            if handler.__class__ is not CoroutineType:
                 handler = _adapt(handler, message)
-            rest = start(handler, self._context, self._main, self.loop)
+            rest = start(handler, self._context, self._main, current, self.loop)
         except BaseException as error:
             self._to_main(error, message, parked)
             if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -330,14 +339,19 @@ class Connection(Mailbox):
         consumer = self.consumer
         if event is _OVERFLOWN:
             return self._cut_off()
-        over = event["type"] in ("websocket.disconnect", "http.disconnect")
-        if over:
+        if event["type"] in _FAREWELLS:
             self.told = True
+            if self._client_handlers[event["type"]] is None and not consumer.overrides_dispatch:
+                return _raise(StopConsumer())
+        return self._for_event(event)
+
+    def _for_event(self, event: Message) -> Any:
+        consumer = self.consumer
         if consumer.overrides_dispatch:
             return consumer.dispatch(event)
         name = self._client_handlers[event["type"]]
         if name is None:
-            return _raise(StopConsumer()) if over else consumer.unknown_message(event)
+            return consumer.unknown_message(event)
         return getattr(consumer, name)(event)
 
     def _for_layer(self, message: Message) -> Any:
@@ -353,35 +367,12 @@ class Connection(Mailbox):
         self.code = 1013
         raise StopConsumer
 
-    async def _hang_up(self, code: int) -> None:
-        try:
-            async with asyncio.timeout(HANG_UP_SECONDS):
-                await self.consumer.hang_up(code)
-        except Exception as error:
-            logger.debug("closing a socket with %d failed: %r", code, error)
-
-    async def _say_farewell(self, event: Message, cause: BaseException | None) -> None:
-        try:
-            await in_place.InContext(self.consumer.dispatch(event), self._context)
-        except StopConsumer:
-            pass
-        except Exception:
-            if cause is None:
-                raise
-            logger.exception("%r failed in disconnect, after %r", self.consumer, cause)
-
 
 def _serving_task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
     if task is None:
         raise RuntimeError("a consumer must be served by an asyncio task")
     return task
-
-
-def _close_code(cause: BaseException | None) -> int:
-    if cause is None:
-        return 1000
-    return 1001 if isinstance(cause, asyncio.CancelledError) else 1011
 
 
 async def _raise(error: Exception) -> None:

@@ -9,7 +9,6 @@ documentation of asyncio names for those who extend it), and the context is the 
 
 import asyncio
 import os
-from asyncio import current_task
 from collections.abc import Coroutine, Generator
 from contextvars import Context
 from functools import cache
@@ -88,13 +87,17 @@ def _rest(run: Any, coroutine: Handler, waits_for: Any) -> Generator[Any, Any, N
 
 
 def start(
-    coroutine: Handler, context: Context, task: "asyncio.Task[Any]", loop: asyncio.AbstractEventLoop
+    coroutine: Handler,
+    context: Context,
+    task: "asyncio.Task[Any]",
+    current: "asyncio.Task[Any] | None",
+    loop: asyncio.AbstractEventLoop,
 ) -> Suspended | None:
     """Run the coroutine's first step in the task's name; None if it ended with it.
 
-    The task must be suspended. What the coroutine raises is raised here.
+    The task must be suspended; ``current`` is the one that runs now, if any does. What the
+    coroutine raises is raised here.
     """
-    current = current_task(loop)
     if current is not None:
         _leave_task(loop, current)
     _enter_task(loop, task)

@@ -39,6 +39,8 @@ CLOSED: Final = 2
 class AsyncWebsocketConsumer(AsyncConsumer):
     """One WebSocket: override ``connect``, ``receive`` and ``disconnect``, and declare handlers."""
 
+    serves = "websocket"
+
     groups: list[str] | None = None
     """Groups that the socket is in from before ``connect()`` until its end."""
 

@@ -6,6 +6,7 @@ shows that its rest is lost.
 """
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -16,6 +17,9 @@ MAX_AGE: Final = 30.0
 
 MAX_BYTES: Final = 64 * 1_048_576
 """Bytes of unfinished bodies that one session holds; the oldest is given up first."""
+
+PIECE_COST: Final = 512
+"""Bytes that a piece counts besides its own: even empty ones take memory."""
 
 
 def split(body: bytes, max_payload: int) -> Iterator[bytes]:
@@ -43,7 +47,7 @@ class Reassembly:
         self._given_up = given_up
         """Told the topic of a body whose rest never came."""
         self._max_body = max_body
-        self._unfinished: dict[tuple[str, str], _Unfinished] = {}
+        self._unfinished: OrderedDict[tuple[str, str], _Unfinished] = OrderedDict()
         self._bytes = 0
 
     def add(self, node: str, topic: str, fragment: Fragment) -> bytes | None:
@@ -62,7 +66,7 @@ class Reassembly:
             return None
         body.chunks.append(fragment.chunk)
         body.size += len(fragment.chunk)
-        self._bytes += len(fragment.chunk)
+        self._bytes += len(fragment.chunk) + PIECE_COST
         if len(body.chunks) == body.total:
             self._forget(key)
             return b"".join(body.chunks)
@@ -84,4 +88,5 @@ class Reassembly:
             self._given_up(key[1])
 
     def _forget(self, key: tuple[str, str]) -> None:
-        self._bytes -= self._unfinished.pop(key).size
+        body = self._unfinished.pop(key)
+        self._bytes -= body.size + len(body.chunks) * PIECE_COST

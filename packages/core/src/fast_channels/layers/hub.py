@@ -79,11 +79,12 @@ class _Pending:
 class Hub:
     """The members of one session, and the only place where mailboxes are filled."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, losses: LossReport) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, losses: LossReport, gaps: bool) -> None:
         self.topics: dict[str, Topic] = {}
         self.mailboxes: dict[str, Mailbox] = {}
         self._loop = loop
         self._losses = losses
+        self._gaps = gaps
         self._counters = losses.counters
         self._pending: deque[_Pending] = deque()
         self._backlog = 0
@@ -187,16 +188,23 @@ class Hub:
             mailbox.clear()
 
     def drain(self) -> None:
-        """Work what waits, one turn now and the rest soon; does nothing inside a turn."""
+        """Work what waits, one turn now and the rest soon; does nothing inside a turn.
+
+        Where a task runs now, even the first turn comes soon: mailboxes are filled while no task
+        runs, so that what a consumer starts in place is never nested inside somebody's send.
+        """
         if not self._busy and self._pending:
             self._busy = True
-            self._turn()
+            if asyncio.current_task(self._loop) is None:
+                self._turn()
+            else:
+                self._loop.call_soon(self._turn)
 
     def _enqueue(self, pending: _Pending) -> None:
         if pending.payload is not None:
             if self._backlog > MAX_BACKLOG:
                 self._losses.note("backlogged", pending.topic.group or "direct messages")
-                if not pending.topic.telling:
+                if self._gaps and not pending.topic.telling:
                     pending.topic.telling = True
                     self.gap(pending.topic)
                 return
@@ -238,19 +246,23 @@ class Hub:
         size = len(payload or b"")
         if pending.own:
             members[0].expected(size)
+        index = pending.index
         delivered = 0
-        for mailbox in members[pending.index : stop]:
-            pending.index += 1  # before the put, which may raise SystemExit
-            # Whoever left since the message came is skipped, and so is who was left out.
-            if topic.current is not members and not self._present(topic, mailbox):
-                continue
-            if exclude is not None and mailbox.name == exclude:
-                continue
-            if payload is None:
-                mailbox.put_gap(message.copy())
-            elif mailbox.put(message.copy() if flat else decode_message(payload), size, now):
-                delivered += 1
-        self._counters.delivered += delivered
+        try:
+            for mailbox in members[index:stop]:
+                index += 1  # before the put, which may raise SystemExit
+                # Whoever left since the message came is skipped, and so is who was left out.
+                if topic.current is not members and not self._present(topic, mailbox):
+                    continue
+                if exclude is not None and mailbox.name == exclude:
+                    continue
+                if payload is None:
+                    mailbox.put_gap(message.copy())
+                elif mailbox.put(message.copy() if flat else decode_message(payload), size, now):
+                    delivered += 1
+        finally:
+            pending.index = index
+            self._counters.delivered += delivered
 
     def _present(self, topic: Topic, mailbox: Mailbox) -> bool:
         members = topic.members if topic.group is not None else self.mailboxes

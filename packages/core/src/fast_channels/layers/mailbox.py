@@ -200,7 +200,7 @@ class Mailbox:
         return False
 
     def _withdraw(self, waiter: "asyncio.Future[Message]") -> None:
-        """A reader was cancelled: what it was given already is the next reader's, or waits first."""
+        """A reader was cancelled: what it was given is the next reader's, or waits first."""
         if waiter in self._waiters:
             self._waiters.remove(waiter)
         elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:

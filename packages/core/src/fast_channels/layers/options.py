@@ -159,10 +159,11 @@ def _positive_int(name: str, value: object) -> None:
 
 
 def _seconds(name: str, value: object, *, positive: bool) -> None:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if value > 0 or (value == 0 and not positive):  # False for NaN
-            return
-    raise ValueError(f"{name} must be seconds {'above' if positive else 'from'} 0, got {value!r}")
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else -1
+    if not (number > 0 or (number == 0 and not positive)):  # NaN compares False
+        raise ValueError(
+            f"{name} must be seconds {'above' if positive else 'from'} 0, got {value!r}"
+        )
 
 
 def _overflow(name: str, value: object) -> None:

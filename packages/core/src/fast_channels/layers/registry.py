@@ -2,7 +2,7 @@
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -139,11 +139,15 @@ def _from_mapping(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Cha
         factory = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise InvalidChannelLayerError(f"cannot import {backend!r}: {error}") from error
-    return cast("ChannelLayer", factory(**options))
+    return _made(factory, options)
 
 
 def _build(name: str, settings: Mapping[str, Any]) -> ChannelLayer:
-    layer = cast("ChannelLayer", load_layer(name)(**settings))
+    return _made(load_layer(name), settings)
+
+
+def _made(factory: Callable[..., Any], settings: Mapping[str, Any]) -> ChannelLayer:
+    layer = cast("ChannelLayer", factory(**settings))
     if isinstance(layer, BaseChannelLayer) and "gaps" not in settings:
         layer.enable_gaps()
     return layer

@@ -5,6 +5,7 @@ with one rising counter, and each frame carries the number of the one before it 
 Both tables are bounded; an evicted entry reads as unknown, which is never a false alarm.
 """
 
+from collections import OrderedDict
 from typing import Final, Literal
 
 Verdict = Literal["new", "gap", "repeat"]
@@ -20,16 +21,17 @@ class Sequencer:
 
     def __init__(self) -> None:
         self._seq = 0
-        self._last: dict[str, int] = {}
+        # Not a dict: finding its first key takes as long as there are deleted ones before it.
+        self._last: OrderedDict[str, int] = OrderedDict()
 
     def next(self, topic: str) -> tuple[int, int]:
         """Return the ``seq`` and ``prev`` of the next frame to ``topic``."""
         self._seq += 1
         last = self._last
         prev = last.pop(topic, 0)
-        last[topic] = self._seq  # a dict keeps insertion order: the first is the least recent
+        last[topic] = self._seq
         if len(last) > TOPICS_REMEMBERED:
-            del last[next(iter(last))]
+            last.popitem(last=False)
         return self._seq, prev
 
 

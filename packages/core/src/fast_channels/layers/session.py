@@ -69,7 +69,7 @@ class Session:
         self._own = node_topic(options.prefix, self.node)
         self._numbers = itertools.count(1)
         self.losses = LossReport(loop, layer, counters)
-        self.hub = Hub(loop, self.losses)
+        self.hub = Hub(loop, self.losses, options.gaps)
         self._own_topic = self.hub.topics[self._own] = Topic(self._own)
         timeout = options.send_timeout
         self.outbox = Outbox(loop, backend, self.node, timeout, counters)
@@ -77,6 +77,8 @@ class Session:
         self._control = Control(options.prefix, self.node, timeout, self.outbox.send, self._change)
         max_body = options.max_message_size + backend.frame_bytes + 4_096
         self._reassembly = Reassembly(max_body, self._given_up)
+        self._joins: dict[tuple[str, str], int] = {}
+        """Calls that wait for a subscription, by topic and channel."""
         self._relays = Relays(loop, options, self.losses)
         self._sweeper = Sweeper(loop, options.group_expiry, self.discard)
         self._lifetime = self._live()
@@ -194,15 +196,22 @@ class Session:
     async def join(self, group: str, mailbox: Mailbox) -> None:
         """The mailbox is a member, and the broker delivers the group's messages."""
         topic = group_topic(self._options.prefix, group)
-        joined = self.hub.join(topic, mailbox)
+        self.hub.join(topic, mailbox)
         if self._subscriptions.live(topic):
             return
+        join = topic, mailbox.name
+        self._joins[join] = self._joins.get(join, 0) + 1
         try:
             await self._subscriptions.ensure(topic)
         except BaseException:
-            if joined and self.hub.leave(topic, mailbox.name):
-                self._subscriptions.release(topic)
+            if join in self._joins:  # else another call has joined it meanwhile
+                self._joins[join] -= 1
+                if not self._joins[join]:
+                    del self._joins[join]
+                    if self.hub.leave(topic, mailbox.name):
+                        self._subscriptions.release(topic)
             raise
+        self._joins.pop(join, None)
 
     def leave(self, group: str, channel: str) -> None:
         """The channel is not a member."""

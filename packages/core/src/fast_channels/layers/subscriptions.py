@@ -40,11 +40,12 @@ class Subscriptions:
         self._closed = False
 
     def live(self, topic: str) -> bool:
-        """True when a publish that starts now arrives; keeps a lingering topic."""
+        """True when a publish that starts now arrives; keeps a topic that was to be left."""
         timer = self._lingering.pop(topic, None)
         if timer is not None:
             timer.cancel()
-        return topic in self._live and topic not in self._leaving
+        self._leaving.pop(topic, None)
+        return topic in self._live
 
     async def ensure(self, topic: str) -> None:
         """The topic is live; raises ``BackendUnavailable`` when the broker does not confirm it."""
@@ -101,8 +102,10 @@ class Subscriptions:
 
     async def _run(self) -> None:
         while self._joining or self._leaving:
-            if self._leaving:
-                await self._unsubscribe([t for t in self._leaving if t not in self._joining])
+            # One that is to be left as soon as it is confirmed: who joined was cancelled.
+            leaving = [topic for topic in self._leaving if topic not in self._joining]
+            if leaving:
+                await self._unsubscribe(leaving)
             if self._joining:
                 await self._subscribe(dict(self._joining))
 
@@ -126,9 +129,8 @@ class Subscriptions:
                 confirmed.set_exception(error)
 
     async def _unsubscribe(self, leaving: list[str]) -> None:
-        self._leaving.clear()  # those that are joined again just stay
-        if not leaving:
-            return
+        for topic in leaving:
+            del self._leaving[topic]
         self._live.difference_update(leaving)
         try:
             async with asyncio.timeout(self._timeout):

@@ -5,6 +5,7 @@ quiet gets one empty frame.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -25,7 +26,7 @@ class Tails:
         self._loop = loop
         self._due = due
         self._seconds = seconds
-        self._deadlines: dict[str, float] = {}  # in the order in which they end
+        self._deadlines: OrderedDict[str, float] = OrderedDict()  # in the order they end in
         self._timer: asyncio.TimerHandle | None = None
 
     def touch(self, topic: str) -> None:
@@ -34,7 +35,7 @@ class Tails:
         deadlines.pop(topic, None)
         deadlines[topic] = self._loop.time() + self._seconds
         if len(deadlines) > TOPICS_REMEMBERED:
-            del deadlines[next(iter(deadlines))]
+            deadlines.popitem(last=False)
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._tick)
 

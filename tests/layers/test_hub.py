@@ -1,0 +1,242 @@
+"""Fan-out: in turns that leave the loop free, in order, past who left, held back when behind."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from fast_channels.exceptions import BackendUnavailable
+from fast_channels.layers.hub import HIGH_WATER, MAX_BACKLOG, TURN_SECONDS
+from fast_channels.layers.mailbox import Mailbox
+
+from .backends import Layer, Make, frame, node_of
+from .waiting import numbers, read_to_fence, receive, soon, turns, until
+
+
+def message(n: int, **fields: Any) -> dict[str, Any]:
+    return {"type": "test.message", "n": n, **fields}
+
+
+async def crowd(layer: Layer, group: str, size: int) -> list[str]:
+    """Return the channels of a new group."""
+    channels = [await layer.new_channel() for _ in range(size)]
+    for channel in channels:
+        await layer.group_add(group, channel)
+    return channels
+
+
+async def test_a_small_fan_out_is_over_when_deliver_returns(make: Make) -> None:
+    layer = make()
+    channels = await crowd(layer, "group", 100)
+    unread: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def deliver() -> None:  # outside any task, as a protocol's data_received
+        layer.backend.inbox.deliver("fc:g.group", frame(message(1)))
+        unread.set_result(layer.stats()["unread"])
+
+    asyncio.get_running_loop().call_soon(deliver)
+    assert await unread == 100
+    assert await receive(layer, channels[-1], 1) == [message(1)]
+
+
+async def test_a_fan_out_to_10_000_leaves_the_loop_free_for_other_work(make: Make) -> None:
+    layer = make()
+    channels = await crowd(layer, "crowd", 10_000)
+    gaps: list[float] = []
+    running = True
+
+    async def other_work() -> None:
+        before = time.perf_counter()
+        while running:
+            await asyncio.sleep(0)
+            now = time.perf_counter()
+            gaps.append(now - before)
+            before = now
+
+    working = asyncio.create_task(other_work())
+    await turns(1)
+    await layer.group_send("crowd", message(1, nested={"data": "x" * 100}))
+    await until(lambda: layer.stats()["delivered"] == 10_000)
+    running = False
+    await working
+    assert len(gaps) >= 40  # 250 members at a turn, or 5 ms
+    for channel in (channels[0], channels[5_000], channels[9_999]):
+        assert numbers(await receive(layer, channel, 1)) == [1]
+
+
+async def test_a_turn_ends_after_some_members_and_the_next_comes_by_itself(make: Make) -> None:
+    layer = make()
+    await crowd(layer, "group", 600)
+    layer.backend.inbox.deliver("fc:g.group", frame(message(1)))
+    assert layer.stats()["unread"] <= 250
+    await until(lambda: layer.stats()["unread"] == 600)
+
+
+async def test_fan_outs_behind_each_other_keep_their_order(make: Make) -> None:
+    layer = make()
+    channels = await crowd(layer, "crowd", 2_000)
+    for n in range(5):
+        layer.backend.inbox.deliver("fc:g.crowd", frame(message(n)))
+        layer.backend.inbox.deliver(node_of(channels[1_999]), frame(message(10 + n), channels[1_999]))
+    await until(lambda: layer.stats()["delivered"] == 5 * 2_001)
+    assert numbers(await receive(layer, channels[0], 5)) == [0, 1, 2, 3, 4]
+    got = numbers(await receive(layer, channels[1_999], 10))
+    assert got == [0, 10, 1, 11, 2, 12, 3, 13, 4, 14]
+
+
+async def test_a_member_that_leaves_during_the_fan_out_is_skipped(make: Make) -> None:
+    layer = make()
+    channels = await crowd(layer, "crowd", 1_000)
+    leaver, gone = channels[900], layer.channel()
+    async with gone:
+        await gone.join("crowd")
+        layer.backend.inbox.deliver("fc:g.crowd", frame(message(1)))
+        assert layer.stats()["unread"] < 900
+        await layer.group_discard("crowd", leaver)
+    await until(lambda: layer.stats()["delivered"] == 999)
+    assert await read_to_fence(layer, leaver) == []
+    assert numbers(await read_to_fence(layer, channels[901])) == [1]
+
+
+async def test_a_member_that_joins_during_the_fan_out_does_not_get_it(make: Make) -> None:
+    layer = make()
+    await crowd(layer, "crowd", 1_000)
+    late = await layer.new_channel()
+    layer.backend.inbox.deliver("fc:g.crowd", frame(message(1)))
+    assert layer.stats()["unread"] < 1_000
+    await layer.group_add("crowd", late)
+    layer.backend.inbox.deliver("fc:g.crowd", frame(message(2)))
+    assert numbers(await receive(layer, late, 1)) == [2]
+
+
+async def test_a_member_that_leaves_and_comes_back_during_the_fan_out_gets_it_at_most_once(
+    make: Make,
+) -> None:
+    layer = make()
+    channels = await crowd(layer, "crowd", 1_000)
+    layer.backend.inbox.deliver("fc:g.crowd", frame(message(1)))
+    for channel in (channels[0], channels[999]):
+        await layer.group_discard("crowd", channel)
+        await layer.group_add("crowd", channel)
+    await until(lambda: layer.stats()["delivered"] >= 1_000)
+    for channel in (channels[0], channels[999]):
+        assert numbers(await read_to_fence(layer, channel)) == [1]
+
+
+async def test_a_delivery_during_a_delivery_is_queued_and_not_nested(make: Make) -> None:
+    """A chain of messages, each delivered while the one before is put, must not recurse."""
+    layer = make()
+    depth = deepest = count = 0
+
+    class Chained(Mailbox):
+        def put(self, message: dict[str, Any], size: int, now: float) -> bool:
+            nonlocal depth, deepest, count
+            depth += 1
+            deepest = max(deepest, depth)
+            count += 1
+            if count < 2_000:
+                layer.backend.inbox.deliver("fc:g.group", frame({"type": "x", "n": count}))
+            depth -= 1
+            return True
+
+    async with layer.channel(make=Chained) as channel:
+        await channel.join("group")
+        layer.backend.inbox.deliver("fc:g.group", frame(message(0)))
+        await until(lambda: count == 2_000)
+    assert deepest == 1
+
+
+async def test_senders_wait_while_this_side_is_far_behind(make: Make) -> None:
+    layer = make()
+    await crowd(layer, "crowd", 300)
+    other = make(broker=layer.broker)
+    await other.open()
+    for n in range(HIGH_WATER + 500):
+        layer.backend.inbox.deliver("fc:g.crowd", frame(message(n)))
+    sending = asyncio.create_task(layer.group_send("elsewhere", message(0)))
+    await turns(3)
+    assert not sending.done()
+    assert layer.backend.published == []
+    await other.group_send("elsewhere", message(0))  # its own fan-out is not behind
+    await soon(sending)
+    assert layer.stats()["received"] >= HIGH_WATER + 500
+
+
+async def test_a_sender_that_waited_for_this_side_in_vain_says_so(make: Make) -> None:
+    layer = make(send_timeout=0.02)
+    await crowd(layer, "crowd", 3_000)
+    for n in range(2 * HIGH_WATER):
+        layer.backend.inbox.deliver("fc:g.crowd", frame(message(n, data={"text": "x" * 100})))
+    with pytest.raises(BackendUnavailable) as caught:
+        await layer.group_send("elsewhere", message(0))
+    assert str(caught.value) == (
+        "this process could not fan out what it has within 0.02 s; the message was not sent"
+    )
+    assert layer.stats()["failed"] == 1
+    await layer.flush()
+
+
+async def overload(layer: Layer) -> int:
+    """Deliver at once twice as much as may wait; return how many the 1,000 members got."""
+    before = layer.stats()
+    for n in range(8):
+        data = b"x" * (MAX_BACKLOG // 4)
+        layer.backend.inbox.deliver("fc:g.crowd", frame(message(n, data=data)))
+    kept = 8 - (layer.stats()["backlogged"] - before["backlogged"])
+    assert 0 < kept < 8
+    await until(lambda: layer.stats()["delivered"] == before["delivered"] + kept * 1_000)
+    return kept
+
+
+ROOMY = {"max_message_size": 2 * MAX_BACKLOG, "capacity_bytes": 8 * MAX_BACKLOG}
+
+
+async def test_what_arrives_too_fast_is_dropped_counted_and_told(make: Make) -> None:
+    layer = make(gaps=True, **ROOMY)
+    channels = await crowd(layer, "crowd", 1_000)
+    kept = await overload(layer)
+    got = await read_to_fence(layer, channels[-1])
+    assert numbers(got[:-1]) == list(range(kept))
+    assert got[-1] == {"type": "channels.gap", "group": "crowd"}
+
+
+async def test_without_gaps_what_arrives_too_fast_is_counted_only(make: Make) -> None:
+    layer = make(**ROOMY)
+    channels = await crowd(layer, "crowd", 1_000)
+    kept = await overload(layer)
+    assert numbers(await read_to_fence(layer, channels[-1])) == list(range(kept))
+
+
+async def test_an_overload_after_a_flush_is_told_like_the_first(make: Make) -> None:
+    layer = make(gaps=True, **ROOMY)
+    channels = await crowd(layer, "crowd", 1_000)
+    for n in range(8):
+        data = b"x" * (MAX_BACKLOG // 4)
+        layer.backend.inbox.deliver("fc:g.crowd", frame(message(n, data=data)))
+    await layer.flush()
+    for channel in channels:
+        await layer.group_add("crowd", channel)
+    await overload(layer)
+    got = await read_to_fence(layer, channels[-1])
+    assert got[-1] == {"type": "channels.gap", "group": "crowd"}
+
+
+async def test_a_turn_looks_at_the_clock_as_well(make: Make) -> None:
+    """A message that is costly to decode ends a turn long before 250 members."""
+    layer = make()
+    await crowd(layer, "crowd", 250)
+    rows = [{"name": f"row {n}", "values": [n, n, n]} for n in range(5_000)]
+    layer.backend.inbox.deliver("fc:g.crowd", frame({"type": "x", "rows": rows}))
+    assert layer.stats()["unread"] < 250
+    assert TURN_SECONDS == 0.005
+    await layer.flush()
+
+
+async def test_fan_out_makes_no_task(make: Make) -> None:
+    layer = make()
+    await crowd(layer, "crowd", 500)
+    before = asyncio.all_tasks()
+    layer.backend.inbox.deliver("fc:g.crowd", frame(message(1)))
+    await turns()
+    assert asyncio.all_tasks() == before
