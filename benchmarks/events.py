@@ -13,8 +13,8 @@ with a ``dispatch`` that finds the handler by the event's type, and the same han
 - bursts of 100: each gets 100 in a row, then everything comes to rest.
 
 Both sides are fed by the same loop over the same copies, on the same event loop, in processes in
-turn. What feeding and counting cost by themselves (0.3 to 0.6 us) is measured with feeds that only
-count, and subtracted; the queue of a client's events is the server's, and stays in on both sides.
+turn. What feeding and counting cost by themselves is measured with feeds that only count, and
+subtracted; the queue of a client's events is the server's, and stays in on both sides.
 """
 
 import asyncio

@@ -2,11 +2,11 @@
 
 - send to receive: one task sends to one channel and receives from it; messages for each second of
   CPU time, one at a time.
-- group_add and group_discard: pairs for each second of CPU time, over 1,000 channels, into one group
-  that has other members, and into groups that are new to the layer.
+- group_add and group_discard: pairs for each second of CPU time, over 1,000 channels, into one
+  group, and each into a group of its own.
 - a frame: encoding one message into a broker payload and decoding it, as every broker costs it.
 
-The first ones have fast-channels 1.1's in-memory layer as a reference.
+All but the frame have fast-channels 1.1's in-memory layer as a reference.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from benchmarks.worker import MESSAGE, Stopwatch, work
 
 SECONDS: Final = 0.3
 CHANNELS: Final = 1_000
-CALLS: Final = ("send to receive", "join a group", "join new groups")
+CALLS: Final = ("send to receive", "join and leave one group", "join and leave own groups")
 
 
 def rows() -> Iterator[Row]:
-    """Yield a row for each call; the frame's have no reference."""
+    """Yield a row for each call; the frame's rows have no reference."""
     ours, theirs = in_turns(
         (OURS, "layer", "uvloop", "calls"), (peers(), "layer", "uvloop", "calls")
     )

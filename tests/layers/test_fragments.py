@@ -224,7 +224,7 @@ def test_what_is_held_is_bounded_in_bytes_and_the_oldest_goes_first() -> None:
     given_up = Given()
     reassembly = Reassembly(MAX_BYTES, given_up.note)
     for n in range(5):
-        reassembly.add("n", f"t{n}", Fragment(0, 2, bytes(MAX_BYTES // 4)))
+        reassembly.add("n", f"t{n}", Fragment(0, 2, bytes(MAX_BYTES // 4 - PIECE_COST)))
     assert given_up.up == ["t0"]
     assert reassembly.add("n", "t4", Fragment(1, 2, b"end")) is not None
 

@@ -86,6 +86,7 @@ class Connection(Mailbox):
         self._context = copy_context()
         self._main = _serving_task()
         self._parked: asyncio.Future[None] | None = None
+        """What main waits for, while it waits and nothing is queued."""
         self._handover: tuple[in_place.Suspended | BaseException, Message] | None = None
         self._running = False
         self._cut = False
@@ -101,7 +102,7 @@ class Connection(Mailbox):
         The hub calls this while no task runs.
         """
         parked = self._parked
-        if parked is not None and self._in_place and not self.queue and not parked.done():
+        if parked is not None and self._in_place and not parked.done():
             self._start(self._for_layer, message, parked, None)
             return True
         if not super().put(message, size, now):
@@ -142,7 +143,7 @@ class Connection(Mailbox):
                 self._client_left(event)
                 return
             parked = self._parked
-            if parked is not None and self._in_place and not self.queue and not parked.done():
+            if parked is not None and self._in_place and not parked.done():
                 self._start(self._for_event, event, parked, reader)
                 continue
             self._queue_client(event)

@@ -14,7 +14,7 @@ from fast_channels.exceptions import InvalidChannelLayerError, LayerNotFound
 GROUP: Final = "fast_channels.layers"
 
 LayerFactory = Callable[..., Any]
-"""Called with ``url=``, where one was given, and the layer's options; returns a ``ChannelLayer``."""
+"""Called with the layer's options, and ``url=`` where given; returns a ``ChannelLayer``."""
 
 EXTRAS: Final = {
     "redis": "redis",

@@ -39,7 +39,9 @@ class ChannelLayerRegistry:
             raise TypeError(
                 f"settings {sorted(settings)} were given for a layer that is made already"
             )
-        elif not all(hasattr(layer, name) for name in ("send", "receive", "new_channel")):
+        elif isinstance(layer, type) or not all(
+            hasattr(layer, name) for name in ("send", "receive", "new_channel")
+        ):
             raise TypeError(
                 f"layer {alias!r} must be a channel layer, a name, a URL or a dict, got {layer!r}"
             )
@@ -111,8 +113,8 @@ def has_layers() -> bool:
 
 def _from_name(name: str, settings: Mapping[str, Any]) -> ChannelLayer:
     """Make the layer of an entry-point name or URL."""
-    if "://" in name:
-        return _build(urlsplit(name).scheme, {"url": name, **settings})
+    if "://" in name and (scheme := urlsplit(name).scheme):
+        return _build(scheme, {"url": name, **settings})
     if not name or any(mark in name for mark in ":/@ "):
         raise InvalidChannelLayerError(
             f"{_redacted(name)} is neither the name of a layer nor a URL with a scheme; write for "

@@ -1,0 +1,134 @@
+"""``layer.stats()``: every counter, over all sessions, the ended ones included."""
+
+import asyncio
+from typing import Any
+
+from fast_channels.layers import InMemoryChannelLayer
+
+from .backends import Layer, Make, RefusingBackend, SmallBackend, frame
+from .waiting import receive, turns, until
+
+COUNTERS = {
+    "sent",
+    "published",
+    "received",
+    "delivered",
+    "overflowed",
+    "expired",
+    "backlogged",
+    "undeliverable",
+    "malformed",
+    "repeated",
+    "gaps",
+    "failed",
+}
+LEVELS = {"sessions", "channels", "groups", "unread"}
+
+
+def message(n: int, **fields: Any) -> dict[str, Any]:
+    return {"type": "test.message", "n": n, **fields}
+
+
+async def test_a_new_layer_has_counted_nothing() -> None:
+    assert InMemoryChannelLayer().stats() == dict.fromkeys(COUNTERS | LEVELS, 0)
+
+
+async def test_what_a_layer_holds_is_told(make: Make) -> None:
+    layer = make()
+    channels = [await layer.new_channel() for _ in range(3)]
+    for channel in channels:
+        await layer.group_add("a", channel)
+    await layer.group_add("b", channels[0])
+    await layer.group_send("a", message(1))
+    await until(lambda: layer.stats()["unread"] == 3)
+    assert {name: layer.stats()[name] for name in LEVELS} == {
+        "sessions": 1,
+        "channels": 3,
+        "groups": 2,
+        "unread": 3,
+    }
+    await receive(layer, channels[0], 1)
+    await layer.group_discard("b", channels[0])
+    stats = layer.stats()
+    assert (stats["unread"], stats["groups"]) == (2, 1)
+
+
+async def test_messages_and_frames_are_counted_apart(make: Make) -> None:
+    layer = make()
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    layer.backend.may_publish.clear()
+    sends = [asyncio.create_task(layer.group_send("group", message(n))) for n in range(11)]
+    await turns()
+    layer.backend.may_publish.set()
+    await asyncio.gather(*sends)
+    await until(lambda: layer.stats()["delivered"] == 11)
+    stats = layer.stats()
+    assert (stats["sent"], stats["published"], stats["received"]) == (11, 2, 2)
+
+
+async def test_every_member_counts_as_a_delivery(make: Make) -> None:
+    layer = make()
+    for _ in range(300):
+        await layer.group_add("group", await layer.new_channel())
+    await layer.group_send("group", message(1))
+    await until(lambda: layer.stats()["delivered"] == 300)
+    assert layer.stats()["sent"] == 1
+
+
+async def test_fragments_are_frames_of_one_message(make: Make) -> None:
+    layer = make(SmallBackend)
+    await layer.group_send("group", message(1, data=bytes(2_000)))
+    assert (layer.stats()["sent"], layer.stats()["published"]) == (1, 6)
+
+
+async def test_a_partly_refused_batch_counts_what_was_sent_and_what_failed(make: Make) -> None:
+    layer = make(RefusingBackend)
+    await layer.open()
+    layer.backend.refused = {"fc:g.bad"}
+    layer.backend.may_publish.clear()
+    groups = ["good", "good", "bad", "good"]
+    sends = [
+        asyncio.create_task(layer.group_send(name, message(n))) for n, name in enumerate(groups)
+    ]
+    await turns()
+    layer.backend.may_publish.set()
+    await asyncio.gather(*sends, return_exceptions=True)
+    assert (layer.stats()["sent"], layer.stats()["failed"]) == (3, 1)
+
+
+def test_counters_outlive_sessions_and_what_was_held_does_not() -> None:
+    layer = Layer()
+
+    async def use() -> None:
+        channel = await layer.new_channel()
+        await layer.group_add("group", channel)
+        await layer.group_send("group", message(1))
+        await until(lambda: layer.stats()["unread"] == 1)
+
+    for _ in range(3):
+        asyncio.run(use())
+    stats = layer.stats()
+    assert (stats["sent"], stats["delivered"]) == (3, 3)
+    assert all(stats[name] == 0 for name in LEVELS)
+
+
+async def test_stats_are_a_copy(make: Make) -> None:
+    layer = make()
+    layer.stats()["sent"] = 5
+    assert layer.stats()["sent"] == 0
+
+
+async def test_looking_opens_nothing(make: Make) -> None:
+    layer = make()
+    layer.stats()
+    assert layer.backends == []
+
+
+async def test_a_repeat_is_counted(make: Make) -> None:
+    layer = make()
+    await layer.group_add("group", await layer.new_channel())
+    for _ in range(3):
+        layer.backend.inbox.deliver("fc:g.group", frame(message(1), seq=5))
+    stats = layer.stats()
+    assert (stats["received"], stats["repeated"], stats["delivered"]) == (3, 2, 1)
