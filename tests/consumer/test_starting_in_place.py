@@ -14,8 +14,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from fast_channels import AsyncWebsocketConsumer
-from fast_channels.layers import get_channel_layer
+from fast_channels import (
+    AsyncWebsocketConsumer,
+    BaseChannelLayer,
+    InMemoryChannelLayer,
+    get_channel_layer,
+    register_channel_layer,
+)
+from fast_channels.layers.backend import Backend
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -359,6 +365,22 @@ async def test_a_handler_that_cancels_its_own_task_and_returns_ends_its_connecti
     assert journal == ["disconnect 1001"]
 
 
+async def test_no_handler_starts_once_its_task_was_cancelled(connect, layer, journal):
+    class Consumer(Noted):
+        async def note(self, message):
+            journal("started")
+
+        async def disconnect(self, code):
+            journal(f"disconnect {code}")
+
+    client = await connect(Consumer)
+    # The cancellation comes in the turn in which the message does, and before it.
+    asyncio.get_running_loop().call_soon(client.task.cancel)
+    await layer.group_send("all", NOTE)
+    assert isinstance(await client.ended(), asyncio.CancelledError)
+    assert journal == ["disconnect 1001"]
+
+
 async def test_an_idle_consumer_that_is_cancelled_ends(connect, layer, journal):
     class Consumer(Noted):
         async def disconnect(self, code):
@@ -529,7 +551,41 @@ async def test_a_child_that_starts_eagerly_inside_a_handler_is_its_own_task(conn
 # --- sending --------------------------------------------------------------------------------------
 
 
-async def test_a_relay_of_400_consumers_does_not_recurse(connect, layer, journal):
+class Loopback(Backend):
+    """Delivers inside ``publish``, in the task that sends: as early as a backend can."""
+
+    async def open(self, inbox):
+        self.inbox = inbox
+        self.topics = set()
+
+    async def close(self):
+        self.topics.clear()
+
+    async def subscribe(self, topics):
+        self.topics.update(topics)
+
+    async def unsubscribe(self, topics):
+        self.topics.difference_update(topics)
+
+    async def publish(self, publications):
+        for publication in publications:
+            if publication.topic in self.topics:
+                self.inbox.deliver(publication.topic, publication.payload)
+
+
+class LoopbackLayer(BaseChannelLayer):
+    def create_backend(self):
+        return Loopback()
+
+
+@pytest.fixture(params=[InMemoryChannelLayer, LoopbackLayer])
+async def any_layer(request):
+    layer = register_channel_layer("default", request.param())
+    yield layer
+    await layer.close()
+
+
+async def test_a_relay_of_400_consumers_does_not_recurse(connect, any_layer, journal):
     class Consumer(AsyncWebsocketConsumer):
         async def hop(self, message):
             journal(len(callers()))
@@ -545,12 +601,12 @@ async def test_a_relay_of_400_consumers_does_not_recurse(connect, layer, journal
     for client in clients:
         client.says("name?")
         names.append(await client.hears())
-    await layer.send(names[0], {"type": "hop", "names": names[1:]})
+    await any_layer.send(names[0], {"type": "hop", "names": names[1:]})
     await journal.until(lambda: len(journal) == 400)
     assert max(journal) <= min(journal[1:]) + 5
 
 
-async def test_no_handler_starts_inside_a_send(connect, layer, journal):
+async def test_no_handler_starts_inside_a_send(connect, any_layer, journal):
     class Consumer(AsyncWebsocketConsumer):
         groups = ["all"]
 

@@ -6,7 +6,7 @@ All are the memory backend with one thing changed, so whatever core makes of it 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from fast_channels.exceptions import BackendUnavailable, PublishFailed
 from fast_channels.layers import Backend, BaseChannelLayer, Inbox, Publication
@@ -19,6 +19,8 @@ from fast_channels.layers.codec import (
 )
 from fast_channels.layers.in_memory import MemoryBackend, MemoryBroker
 from fast_channels.layers.messages import decode_message, encode_message
+
+T = TypeVar("T")
 
 
 class WatchedBackend(MemoryBackend):
@@ -188,9 +190,7 @@ class Layer(BaseChannelLayer):
 class Make(Protocol):
     """Makes a layer that is closed when the test ends."""
 
-    def __call__(
-        self, kind: Callable[[MemoryBroker], Backend] = ..., **options: Any
-    ) -> Layer: ...
+    def __call__(self, kind: Callable[[MemoryBroker], Backend] = ..., **options: Any) -> Layer: ...
 
 
 @asynccontextmanager
@@ -226,9 +226,18 @@ def frame(
     return encode_frame(node, seq, prev, encode_entries([entry]))
 
 
+async def from_callback(function: Callable[[], T]) -> T:
+    """Return what the function returns when the loop, and no task, calls it (as a reader does)."""
+    result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(lambda: result.set_result(function()))
+    return await result
+
+
 def packed(publication: Publication) -> list[dict[str, Any]]:
     """Return the messages that a publication carries."""
-    return [decode_message(e.payload) for e in decode_entries(decode_frame(publication.payload)[1].body)]
+    return [
+        decode_message(e.payload) for e in decode_entries(decode_frame(publication.payload)[1].body)
+    ]
 
 
 def node_of(channel: str) -> str:

@@ -53,7 +53,9 @@ BAD = {
     "message is broken": encode_frame("node", 0, 0, body(b"\x81\xa4type")),
     "message has no type": encode_frame("node", 0, 0, body(msgspec.msgpack.encode({"n": 1}))),
     "message has a list as a key": encode_frame("node", 0, 0, body(b"\x82\xa4type\xa1x\x80\x01")),
-    "message is nested deep": encode_frame("node", 0, 0, body(b"\x82\xa4type\xa1x\xa1a" + b"\x91" * 99_999)),
+    "message is nested deep": encode_frame(
+        "node", 0, 0, body(b"\x82\xa4type\xa1x\xa1a" + b"\x91" * 99_999)
+    ),
     "fragment is broken": encode_frame("node", 0, 0, b"\x93\x00\x01\x00", FRAGMENT),
     "message for a channel on a group's topic": frame(message(1), "specific.node!1"),
     "control message on a group's topic": frame({"type": "add"}, "!"),

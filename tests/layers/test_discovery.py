@@ -46,7 +46,9 @@ def test_the_memory_layer_is_installed_like_any_other() -> None:
 
 
 def test_only_the_layer_asked_for_is_imported(site: Path) -> None:
-    install(site, "fc-bomb", layers={"bomb": "fc_bomb:Layer"}, module="raise SystemExit('imported')")
+    install(
+        site, "fc-bomb", layers={"bomb": "fc_bomb:Layer"}, module="raise SystemExit('imported')"
+    )
     assert "bomb" in installed_layers()
     assert load_layer("memory")
 
@@ -84,7 +86,9 @@ def test_a_layer_that_cannot_be_imported_is_named_with_its_version_and_reason(si
 
 def test_an_entry_point_that_names_nothing_is_an_error(site: Path) -> None:
     install(site, "fc-void", layers={"void": "fc_void:Missing"})
-    with pytest.raises(InvalidChannelLayerError, match=r"layer 'void' \(fc-void 1.0\) is installed"):
+    with pytest.raises(
+        InvalidChannelLayerError, match=r"layer 'void' \(fc-void 1.0\) is installed"
+    ):
         load_layer("void")
 
 
@@ -99,10 +103,18 @@ def test_an_entry_point_that_is_not_callable_is_an_error(site: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "extra"), [("redis", "redis"), ("nats", "nats"), ("amqps", "rabbitmq"),
-                        ("postgresql", "postgres"), ("redis+sentinel", "redis")]
+    ("name", "extra"),
+    [
+        ("redis", "redis"),
+        ("nats", "nats"),
+        ("amqps", "rabbitmq"),
+        ("postgresql", "postgres"),
+        ("redis+sentinel", "redis"),
+    ],
 )
-def test_a_layer_of_ours_that_is_not_installed_comes_with_the_command(name: str, extra: str) -> None:
+def test_a_layer_of_ours_that_is_not_installed_comes_with_the_command(
+    name: str, extra: str
+) -> None:
     if name in installed_layers():
         pytest.skip(f"{name} is installed here")
     for source in (name, f"{name}://host"):
@@ -126,10 +138,14 @@ def test_a_misspelt_name_comes_with_a_suggestion(site: Path, name: str, hint: st
     with pytest.raises(LayerNotFound) as caught:
         load_layer(name)
     known = ", ".join(installed_layers())
-    assert str(caught.value) == f"no layer named '{name}'; installed: {known}; did you mean '{hint}'?"
+    assert (
+        str(caught.value) == f"no layer named '{name}'; installed: {known}; did you mean '{hint}'?"
+    )
 
 
 def test_a_name_like_no_other_comes_with_the_installed_ones_only() -> None:
     with pytest.raises(LayerNotFound) as caught:
         load_layer("xyzzy")
-    assert str(caught.value) == f"no layer named 'xyzzy'; installed: {', '.join(installed_layers())}"
+    assert (
+        str(caught.value) == f"no layer named 'xyzzy'; installed: {', '.join(installed_layers())}"
+    )

@@ -91,9 +91,7 @@ async def test_a_reader_that_waits_gets_a_message_however_long_it_waited(make: M
     assert (await soon(reading))["n"] == 0
 
 
-async def test_expiry_is_reported_as_a_loss(
-    make: Make, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_expiry_is_reported_as_a_loss(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     layer = make(expiry=EXPIRY)
     channel = await layer.new_channel()
     await layer.send(channel, message(0))

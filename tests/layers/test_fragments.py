@@ -121,7 +121,9 @@ async def test_joining_in_the_middle_of_a_message_is_no_loss(make: Make) -> None
     channel = await layer.new_channel()
     await layer.group_add("group", channel)
     for n, piece in list(enumerate(split(bytes(2_000), 512)))[2:]:
-        layer.backend.inbox.deliver("fc:g.group", encode_frame("other", 10 + n, 9 + n, piece, FRAGMENT))
+        layer.backend.inbox.deliver(
+            "fc:g.group", encode_frame("other", 10 + n, 9 + n, piece, FRAGMENT)
+        )
     layer.backend.inbox.deliver("fc:g.group", frame(message(1), node="other", seq=20, prev=15))
     assert numbers(await read_to_fence(layer, channel)) == [1]
     assert layer.stats()["malformed"] == layer.stats()["gaps"] == 0
@@ -174,9 +176,10 @@ class Given:
 def test_bodies_of_several_nodes_and_topics_are_kept_apart() -> None:
     given_up = Given()
     reassembly = Reassembly(MIB, given_up.note)
-    bodies = {(node, topic): bytes([i]) * 2_000 for i, (node, topic) in enumerate(
-        (node, topic) for node in "mn" for topic in "ab"
-    )}
+    bodies = {
+        (node, topic): bytes([i]) * 2_000
+        for i, (node, topic) in enumerate((node, topic) for node in "mn" for topic in "ab")
+    }
     whole: dict[tuple[str, str], bytes] = {}
     for step in zip(*(pieces(body) for body in bodies.values()), strict=True):
         for key, fragment in zip(bodies, step, strict=True):
@@ -210,7 +213,8 @@ def test_a_new_body_gives_an_unfinished_one_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [Fragment(1, 5, b""), Fragment(2, 4, b""), Fragment(9, 4, b""), Fragment(1, 2**40, b"")]
+    "wrong",
+    [Fragment(1, 5, b""), Fragment(2, 4, b""), Fragment(9, 4, b""), Fragment(1, 2**40, b"")],
 )
 def test_pieces_that_do_not_belong_together_are_given_up(wrong: Fragment) -> None:
     given_up = Given()

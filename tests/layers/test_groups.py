@@ -216,9 +216,7 @@ async def test_a_failure_on_the_other_node_is_told(make: Make) -> None:
     there.backend.subscribe_error = BackendUnavailable("no broker for me")
     with pytest.raises(BackendUnavailable) as caught:
         await here.group_add("group", channel)
-    assert str(caught.value) == (
-        f"the process of channel '{channel}' answered: no broker for me"
-    )
+    assert str(caught.value) == (f"the process of channel '{channel}' answered: no broker for me")
     assert there.stats()["groups"] == 0
 
 

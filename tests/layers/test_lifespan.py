@@ -59,8 +59,7 @@ async def test_a_broker_that_does_not_answer_fails_the_start_in_time() -> None:
                 pytest.fail("the application must not start")
         assert asyncio.get_running_loop().time() - start < 5.5
         assert str(caught.value) == (
-            f"channel layer 'default' ({layer}): {layer} could not be opened: "
-            "no answer within 5 s"
+            f"channel layer 'default' ({layer}): {layer} could not be opened: no answer within 5 s"
         )
 
 

@@ -60,9 +60,11 @@ anything = st.recursive(
     | st.complex_numbers()
     | st.sets(st.integers())
     | st.just(Colour.RED),
-    lambda inner: st.lists(inner)
-    | st.tuples(inner, inner)
-    | st.dictionaries(st.text() | st.integers() | st.tuples(st.integers()) | st.none(), inner),
+    lambda inner: (
+        st.lists(inner)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text() | st.integers() | st.tuples(st.integers()) | st.none(), inner)
+    ),
     max_leaves=10,
 )
 
@@ -75,10 +77,13 @@ def test_what_arrives_equals_what_was_sent(message: dict[str, Any]) -> None:
 @given(anything, st.text() | st.integers() | st.tuples(st.text()))
 def test_a_message_arrives_as_it_was_or_is_refused(value: Any, key: Any) -> None:
     message = {"type": "x", key: value}
+    payload, refusal = b"", ""
     try:
         payload = encode(message)
     except (TypeError, ValueError) as error:
-        assert str(error).startswith("message"), error
+        refusal = str(error)
+    if refusal:
+        assert refusal.startswith("message")
     else:
         arrived = decode_message(payload)
         assert lists(arrived) == lists(message) or "nan" in repr(message).lower()
@@ -91,7 +96,9 @@ def lists(value: Any) -> Any:
     return [lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-@pytest.mark.parametrize("value", [math.inf, -math.inf, "\x00", "\U0001f600", b"\xff", [], {}, [[]]])
+@pytest.mark.parametrize(
+    "value", [math.inf, -math.inf, "\x00", "\U0001f600", b"\xff", [], {}, [[]]]
+)
 def test_unusual_values_arrive_unchanged(value: Any) -> None:
     assert decode_message(encode({"type": "x", "value": value}))["value"] == value
 
@@ -158,30 +165,61 @@ CONVERT = "; convert it to str, int, float, bytes, list or dict"
         (None, TypeError, "message must be a dict, got NoneType: None"),
         ([("type", "x")], TypeError, "message must be a dict, got list: [('type', 'x')]"),
         ({}, ValueError, "message has no 'type'; add one, such as 'chat.message'"),
-        ({"typ": "x"}, ValueError, "message has no 'type'; add one, such as 'chat.message', which is "
-         "handled by the consumer's method chat_message: {'typ': 'x'}"),
+        (
+            {"typ": "x"},
+            ValueError,
+            "message has no 'type'; add one, such as 'chat.message', which is "
+            "handled by the consumer's method chat_message: {'typ': 'x'}",
+        ),
         ({"type": None}, TypeError, "message['type'] must be a str, got None"),
         ({"type": 5}, TypeError, "message['type'] must be a str, got 5"),
         ({"type": b"x"}, TypeError, "message['type'] must be a str, got b'x'"),
         ({"type": Colour.RED}, TypeError, "message['type'] is a Colour, which cannot be sent"),
-        ({"type": "x", "by": Custom()}, TypeError,
-         "message['by'] is a Custom, which cannot be sent: <Custom>" + CONVERT),
-        ({"type": "x", "a": {"b": [1, {2, 3}]}}, TypeError,
-         "message['a']['b'][1] is a set, which cannot be sent: {2, 3}" + CONVERT),
-        ({"type": "x", "at": datetime.date(2026, 1, 2)}, TypeError, "message['at'] is a date, which"),
+        (
+            {"type": "x", "by": Custom()},
+            TypeError,
+            "message['by'] is a Custom, which cannot be sent: <Custom>" + CONVERT,
+        ),
+        (
+            {"type": "x", "a": {"b": [1, {2, 3}]}},
+            TypeError,
+            "message['a']['b'][1] is a set, which cannot be sent: {2, 3}" + CONVERT,
+        ),
+        (
+            {"type": "x", "at": datetime.date(2026, 1, 2)},
+            TypeError,
+            "message['at'] is a date, which",
+        ),
         ({"type": "x", "n": decimal.Decimal(1)}, TypeError, "message['n'] is a Decimal, which"),
         ({"type": "x", "id": uuid.UUID(int=1)}, TypeError, "message['id'] is a UUID, which"),
         ({"type": "x", "c": [Colour.RED]}, TypeError, "message['c'][0] is a Colour, which cannot"),
-        ({"type": "x", "n": 2**64}, TypeError,
-         "message['n'] is an int that does not fit 64 bits: 18446744073709551616"),
-        ({"type": "x", "n": [-(2**63) - 1]}, TypeError, "message['n'][0] is an int that does not fit"),
+        (
+            {"type": "x", "n": 2**64},
+            TypeError,
+            "message['n'] is an int that does not fit 64 bits: 18446744073709551616",
+        ),
+        (
+            {"type": "x", "n": [-(2**63) - 1]},
+            TypeError,
+            "message['n'][0] is an int that does not fit",
+        ),
         ({"type": "x", (1, 2): 3}, TypeError, "message has the key (1, 2) of type tuple; use str"),
-        ({"type": "x", "a": {frozenset(): 3}}, TypeError,
-         "message['a'] has the key frozenset() of type frozenset; use str"),
+        (
+            {"type": "x", "a": {frozenset(): 3}},
+            TypeError,
+            "message['a'] has the key frozenset() of type frozenset; use str",
+        ),
         ({"type": "x", Colour.RED: 3}, TypeError, "of type Colour; use str"),
-        ({"type": "x", 2**64: 3}, TypeError,
-         "message has the key 18446744073709551616, an int that does not fit 64 bits"),
-        ({"type": "x", "s": "\ud800"}, TypeError, "message['s'] holds text that is no valid unicode"),
+        (
+            {"type": "x", 2**64: 3},
+            TypeError,
+            "message has the key 18446744073709551616, an int that does not fit 64 bits",
+        ),
+        (
+            {"type": "x", "s": "\ud800"},
+            TypeError,
+            "message['s'] holds text that is no valid unicode",
+        ),
         ({"type": "\ud800"}, TypeError, "message['type'] holds text that is no valid unicode"),
         ({"type": "x", "\ud800": 1}, TypeError, "message has the key '\\ud800', no valid unicode"),
     ],
@@ -219,11 +257,20 @@ def test_a_message_may_have_exactly_the_greatest_size() -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"\xc1", b"\x81\xa4type", b"\x01", b"\x90", msgspec.msgpack.encode({"n": 1}),
-     msgspec.msgpack.encode({"type": 1}), b"\x81\xa4type\xa1\xff", b"\x91" * 100_000],
+    [
+        b"",
+        b"\xc1",
+        b"\x81\xa4type",
+        b"\x01",
+        b"\x90",
+        msgspec.msgpack.encode({"n": 1}),
+        msgspec.msgpack.encode({"type": 1}),
+        b"\x81\xa4type\xa1\xff",
+        b"\x91" * 100_000,
+    ],
 )
 def test_bytes_that_are_no_message_are_a_value_error(payload: bytes) -> None:
-    with pytest.raises(ValueError, match="payload is no message|message has no 'type'"):
+    with pytest.raises(ValueError, match=r"payload is no message|message has no 'type'"):
         decode_message(payload)
 
 
@@ -235,7 +282,9 @@ def test_random_bytes_are_a_message_or_a_value_error(payload: bytes) -> None:
         pass
 
 
-@pytest.mark.parametrize("payload", [b"\x82\xa4type\xa1x\x91\x01\x02", b"\x82\xa4type\xa1x\x80\x02"])
+@pytest.mark.parametrize(
+    "payload", [b"\x82\xa4type\xa1x\x91\x01\x02", b"\x82\xa4type\xa1x\x80\x02"]
+)
 def test_a_key_that_python_cannot_have_is_a_value_error_or_a_tuple(payload: bytes) -> None:
     try:
         assert decode_message(payload)["type"] == "x"
@@ -245,11 +294,18 @@ def test_a_key_that_python_cannot_have_is_a_value_error_or_a_tuple(payload: byte
 
 @pytest.mark.parametrize(
     "payload",
-    [b"{", b"{}", b'{"type": 1}', b'{"type": "x"} tail', b'{"a": }', b'{"type": "\xff"}',
-     b'{"type": ' + b'{"a":' * 100_000],
+    [
+        b"{",
+        b"{}",
+        b'{"type": 1}',
+        b'{"type": "x"} tail',
+        b'{"a": }',
+        b'{"type": "\xff"}',
+        b'{"type": ' + b'{"a":' * 100_000,
+    ],
 )
 def test_json_that_is_no_message_is_a_value_error(payload: bytes) -> None:
-    with pytest.raises(ValueError, match="no JSON object|message has no 'type'"):
+    with pytest.raises(ValueError, match=r"no JSON object|message has no 'type'"):
         decode_plain(payload)
 
 
@@ -263,7 +319,9 @@ def test_a_message_is_flat_if_no_value_can_be_mutated() -> None:
     assert not is_flat({"type": "x", "dict": {}})
 
 
-@pytest.mark.parametrize("message", ["text", {}, {"type": "x", "s": {1}}, {"type": "x", "b": b"1" * 99}])
+@pytest.mark.parametrize(
+    "message", ["text", {}, {"type": "x", "s": {1}}, {"type": "x", "b": b"1" * 99}]
+)
 async def test_no_method_opens_a_connection_for_a_bad_message(make: Make, message: Any) -> None:
     layer = make(max_message_size=50)
     for call in (

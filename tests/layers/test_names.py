@@ -47,8 +47,14 @@ ALLOWED = "; use ASCII letters, digits, '-', '_' and '.'"
         ("", "group name must not be empty"),
         ("x" * 100, f"group name must be shorter than 100 characters, got 100: '{'x' * 100}'"),
         ("a room", f"group name 'a room' has the illegal character ' ' at position 1{ALLOWED}"),
-        ("caf\xe9", f"group name 'caf\xe9' has the illegal character '\xe9' at position 3{ALLOWED}"),
-        ("a\u0660", f"group name 'a\u0660' has the illegal character '\u0660' at position 1{ALLOWED}"),
+        (
+            "caf\xe9",
+            f"group name 'caf\xe9' has the illegal character '\xe9' at position 3{ALLOWED}",
+        ),
+        (
+            "a\u0660",
+            f"group name 'a\u0660' has the illegal character '\u0660' at position 1{ALLOWED}",
+        ),
         ("a\n", f"group name 'a\\n' has the illegal character '\\n' at position 1{ALLOWED}"),
         ("a:b", f"group name 'a:b' has the illegal character ':' at position 1{ALLOWED}"),
         ("a!b", f"group name 'a!b' has the illegal character '!' at position 1{ALLOWED}"),
@@ -90,13 +96,13 @@ def test_a_name_passes_exactly_if_every_character_is_legal(name: str) -> None:
     try:
         check_group(name)
     except TypeError as error:
-        assert not legal
-        for place, character in enumerate(name):
-            if character not in LEGAL and len(name) < 100:
-                assert f"{character!r} at position {place}" in str(error)
-                break
+        refusal = str(error)
     else:
-        assert legal
+        refusal = ""
+    assert bool(refusal) is not legal
+    illegal = [(place, c) for place, c in enumerate(name) if c not in LEGAL]
+    if illegal and len(name) < 100:
+        assert f"{illegal[0][1]!r} at position {illegal[0][0]}" in refusal
 
 
 @pytest.mark.parametrize("prefix", ["", "a b", "x" * 64, "\u00fc", None, 7])
@@ -165,12 +171,12 @@ async def test_excluding_an_illegal_name_is_refused(make: Make) -> None:
         await make().group_send("group", {"type": "x"}, exclude="two words")
 
 
-@pytest.mark.parametrize("prefix", ["two words", "x" * 90, "caf\xe9", "a!b", None])
+@pytest.mark.parametrize("prefix", ["two words", "x" * 90, "caf\xe9", "a!b"])
 async def test_a_channel_with_an_illegal_prefix_is_refused(make: Make, prefix: Any) -> None:
     layer = make()
-    with pytest.raises(TypeError, match="channel (name|prefix)"):
+    with pytest.raises(TypeError, match="channel name"):
         await layer.new_channel(prefix)
-    with pytest.raises(TypeError, match="channel (name|prefix)"):
+    with pytest.raises(TypeError, match="channel name"):
         layer.channel(prefix)
 
 

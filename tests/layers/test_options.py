@@ -40,10 +40,14 @@ def test_an_unknown_option_is_an_error_that_lists_the_known_ones(kind: Any) -> N
     )
 
 
-@pytest.mark.parametrize("option", ["capacity", "capacity_bytes", "max_message_size", "queue_capacity"])
+@pytest.mark.parametrize(
+    "option", ["capacity", "capacity_bytes", "max_message_size", "queue_capacity"]
+)
 @pytest.mark.parametrize("value", [0, -1, 1.5, "5", True])
 def test_a_count_must_be_an_int_of_at_least_one(option: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"{option} must be an int of at least 1")) as caught:
+    with pytest.raises(
+        ValueError, match=re.escape(f"{option} must be an int of at least 1")
+    ) as caught:
         Layer(**{option: value})
     assert repr(value) in str(caught.value)
 
@@ -57,7 +61,7 @@ def test_a_duration_must_be_seconds_above_zero(option: str, value: Any) -> None:
 
 def test_linger_may_be_zero_but_not_less() -> None:
     assert Layer(linger=0).options.linger == 0
-    with pytest.raises(ValueError, match="linger must be seconds from 0 0?, got -1|linger must be"):
+    with pytest.raises(ValueError, match="linger must be seconds from 0, got -1"):
         Layer(linger=-1)
 
 

@@ -57,7 +57,9 @@ async def test_sends_one_after_another_are_published_one_by_one(make: Make) -> N
     assert batches(layer) == [[("group", [n])] for n in range(5)]
 
 
-async def test_what_gathers_meanwhile_goes_out_together_one_frame_for_each_topic(make: Make) -> None:
+async def test_what_gathers_meanwhile_goes_out_together_one_frame_for_each_topic(
+    make: Make,
+) -> None:
     layer = make()
     first = await blocked(layer)
     sends = [send(layer, "ab"[n % 2], n) for n in range(10)]
@@ -79,7 +81,9 @@ async def test_direct_messages_to_one_node_share_a_frame(make: Make) -> None:
     await turns()
     layer.backend.may_publish.set()
     await soon(asyncio.gather(first, *sends))
-    assert [publication.topic for publication in layer.backend.published[1]] == [node_of(channels[0])]
+    assert [publication.topic for publication in layer.backend.published[1]] == [
+        node_of(channels[0])
+    ]
     for n, channel in enumerate(channels):
         assert await receive(other, channel, 1) == [message(n)]
 
@@ -264,7 +268,7 @@ async def test_a_refused_publication_is_an_error_for_its_own_senders_only(make: 
     layer.backend.may_publish.set()
     await soon(asyncio.gather(first, *good))
     for each in bad:
-        with pytest.raises(BackendUnavailable, match="fc:g.bad is refused"):
+        with pytest.raises(BackendUnavailable, match=r"fc:g\.bad is refused"):
             await each
     assert len({id(each.exception()) for each in bad}) == 3
     assert layer.stats()["failed"] == 3
@@ -275,7 +279,7 @@ async def test_the_refusal_of_a_lone_send_is_raised_as_its_reason(make: Make) ->
     layer = make(RefusingBackend)
     await layer.open()
     layer.backend.refused = {"fc:g.bad"}
-    with pytest.raises(BackendUnavailable, match="fc:g.bad is refused"):
+    with pytest.raises(BackendUnavailable, match=r"fc:g\.bad is refused"):
         await layer.group_send("bad", message(0))
     await layer.group_send("good", message(0))
 
@@ -292,7 +296,7 @@ async def test_a_refused_fragment_is_an_error_for_the_sender_of_the_message(make
     await turns()
     layer.backend.may_publish.set()
     await soon(asyncio.gather(first, good))
-    with pytest.raises(BackendUnavailable, match="fc:g.bad is refused"):
+    with pytest.raises(BackendUnavailable, match=r"fc:g\.bad is refused"):
         await bad
 
 

@@ -99,9 +99,7 @@ def test_a_broken_plugin_is_named_in_the_log_and_the_others_are_told(
     install(tmp_path, "fc-bad", version="0.7", plugins={"bad": "fc_bad:Plugin"}, module=module)
     install(tmp_path, "fc-print", plugins={"print": "fc_print:Printing"}, module=PRINTING)
     output = run(tmp_path)
-    assert (
-        "ERROR plugin 'bad' (fc-bad 0.7) could not be loaded; going on without it" in output
-    )
+    assert "ERROR plugin 'bad' (fc-bad 0.7) could not be loaded; going on without it" in output
     assert reason in output
     assert "opened <InMemoryChannelLayer memory://> 16" in output
     assert "received {'type': 'x'}" in output

@@ -115,9 +115,7 @@ async def test_cancelled_takes_lose_nothing_and_keep_the_order(memory: MakeMemor
 
 
 @pytest.mark.parametrize("pause", range(5))
-async def test_a_take_cancelled_at_any_moment_loses_nothing(
-    memory: MakeMemory, pause: int
-) -> None:
+async def test_a_take_cancelled_at_any_moment_loses_nothing(memory: MakeMemory, pause: int) -> None:
     layer = memory()
     for n in range(30):
         working = [asyncio.create_task(layer.receive("jobs")) for _ in range(2)]
@@ -139,7 +137,7 @@ async def test_a_queue_holds_its_capacity_and_not_that_of_channels(memory: MakeM
     layer = memory(capacity=1, queue_capacity=3)
     for n in range(3):
         await layer.send("jobs", job(n))
-    with pytest.raises(ChannelFull, match="queue 'fc:q.jobs' holds 3 jobs, its capacity"):
+    with pytest.raises(ChannelFull, match=r"queue 'fc:q\.jobs' holds 3 jobs, its capacity"):
         await layer.send("jobs", job(3))
     await layer.send("others", job(0))
     assert numbers(await receive(layer, "jobs", 1)) == [0]
@@ -236,7 +234,6 @@ async def test_a_taker_in_another_thread_is_woken(memory: MakeMemory) -> None:
     assert await soon(working) == job(1)
 
 
-@pytest.mark.xfail(reason="nothing ends a take that waits when its layer is closed", raises=TimeoutError)
 async def test_a_worker_that_waits_learns_that_the_layer_is_closed(memory: MakeMemory) -> None:
     layer = memory()
     working = asyncio.create_task(layer.receive("jobs"))
@@ -411,9 +408,7 @@ async def test_a_receive_cancelled_before_the_job_is_done_gives_it_back(make: Ma
 
 
 @pytest.mark.parametrize("payload", [b"", b"garbage", b"\x01\x00\x90", b'{"type": "x"}', b"\x02"])
-async def test_a_job_that_cannot_be_read_is_counted_and_skipped(
-    make: Make, payload: bytes
-) -> None:
+async def test_a_job_that_cannot_be_read_is_counted_and_skipped(make: Make, payload: bytes) -> None:
     layer = make(QueuesBackend)
     await layer.send("jobs", job(1))
     good = layer.backend.fake.put_calls[0][1]

@@ -74,7 +74,10 @@ def test_settings_are_options_of_the_layer(registry: ChannelLayerRegistry, sourc
 
 
 def test_a_dict_may_hold_the_settings(registry: ChannelLayerRegistry) -> None:
-    for config in ({"backend": "memory", "capacity": 7}, {"BACKEND": "memory", "CONFIG": {"capacity": 7}}):
+    for config in (
+        {"backend": "memory", "capacity": 7},
+        {"BACKEND": "memory", "CONFIG": {"capacity": 7}},
+    ):
         layer: Any = registry.register("default", config)
         assert layer.capacity == 7
 
@@ -175,7 +178,9 @@ def test_an_unknown_setting_is_an_error_that_lists_the_known_ones(
     registry: ChannelLayerRegistry,
 ) -> None:
     for source in ("memory", "memory://", {"backend": "memory"}):
-        with pytest.raises(TypeError, match="unknown layer option 'capacitee'; the options are: pr"):
+        with pytest.raises(
+            TypeError, match="unknown layer option 'capacitee'; the options are: pr"
+        ):
             registry.register("default", source, capacitee=5)
     assert "default" not in registry
 
@@ -189,7 +194,9 @@ def test_settings_for_a_layer_that_is_made_already_are_refused(
 
 @pytest.mark.parametrize("source", [5, None, object(), InMemoryChannelLayer])
 def test_what_is_no_layer_is_refused(registry: ChannelLayerRegistry, source: Any) -> None:
-    with pytest.raises(TypeError, match="layer 'default' must be a channel layer, a name, a URL or"):
+    with pytest.raises(
+        TypeError, match="layer 'default' must be a channel layer, a name, a URL or"
+    ):
         registry.register("default", source)
 
 
@@ -205,7 +212,10 @@ def test_an_alias_must_be_a_str(registry: ChannelLayerRegistry, alias: Any) -> N
         ({}, "a layer's settings need a 'backend' (a name, URL or dotted path), got None"),
         ({"backend": 5}, "a layer's settings need a 'backend' (a name, URL or dotted path), got 5"),
         ({"backend": "no.such.module"}, "cannot import 'no.such.module': No module named 'no'"),
-        ({"backend": "fast_channels.layers.Nothing"}, "cannot import 'fast_channels.layers.Nothing'"),
+        (
+            {"backend": "fast_channels.layers.Nothing"},
+            "cannot import 'fast_channels.layers.Nothing'",
+        ),
     ],
 )
 def test_a_bad_dict_is_refused_with_its_reason(

@@ -130,5 +130,6 @@ async def test_a_repeat_is_counted(make: Make) -> None:
     await layer.group_add("group", await layer.new_channel())
     for _ in range(3):
         layer.backend.inbox.deliver("fc:g.group", frame(message(1), seq=5))
+    await turns()
     stats = layer.stats()
     assert (stats["received"], stats["repeated"], stats["delivered"]) == (3, 2, 1)

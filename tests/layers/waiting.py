@@ -22,7 +22,7 @@ async def soon(awaitable: Awaitable[T]) -> T:
 async def until(condition: Callable[[], object]) -> None:
     """Return when the condition is true."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # the condition is about somebody else's state
             await asyncio.sleep(0.001)
 
 
@@ -34,7 +34,7 @@ async def turns(count: int = 20) -> None:
 
 async def past(moment: float) -> None:
     """Return when ``time.monotonic()`` is past the moment."""
-    while (left := moment - time.monotonic()) >= 0:
+    while (left := moment - time.monotonic()) >= 0:  # noqa: ASYNC110  # it is time that passes
         await asyncio.sleep(left + 0.001)
 
 

@@ -27,6 +27,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "layers.fragments",
         "layers.sequence",
         "layers.tails",
+        "layers.time_limit",
         "layers.counters",
         "layers.mailbox",
         "layers.outbox",

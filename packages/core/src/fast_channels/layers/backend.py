@@ -67,7 +67,7 @@ class WorkerQueues(Protocol):
     async def take(self, queue: str, /) -> Job:
         """Wait, through outages, for the oldest job; exactly one taker has it at a time.
 
-        Cancelling loses nothing.
+        Cancelling loses nothing. Closing the backend ends it with ``BackendUnavailable``.
         """
         ...
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import weakref
 from asyncio import get_running_loop
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Unpack
 
 from fast_channels.exceptions import ChannelNotFound, InvalidChannelLayerError, LayerClosed
@@ -34,15 +34,13 @@ _inherited: Final[list[Session]] = []
 closing a shared connection would say goodbye in the parent's name."""
 
 
+@dataclass(slots=True, eq=False)
 class _Opening:
     """A session that is being opened, and the turns of those who wait for it."""
 
-    __slots__ = ("loop", "task", "turns")
-
-    def __init__(self, task: "asyncio.Task[Session]") -> None:
-        self.task = task
-        self.loop = task.get_loop()
-        self.turns: list[asyncio.Future[None]] = []
+    loop: asyncio.AbstractEventLoop
+    task: "asyncio.Task[Session]"
+    turns: "list[asyncio.Future[None]]"
 
 
 class BaseChannelLayer(ChannelsNames):
@@ -126,9 +124,9 @@ class BaseChannelLayer(ChannelsNames):
     def _session(self) -> Session | None:
         loop = get_running_loop()
         session = self._sessions.get(loop)
-        if session is None or session.closed or (self._opening and loop in self._opening):
+        if session is None or session.closed or self._closed:
             return None
-        return session
+        return None if self._opening and loop in self._opening else session
 
     async def _open(self) -> Session:
         """Return the running loop's session.
@@ -138,7 +136,7 @@ class BaseChannelLayer(ChannelsNames):
         loop = get_running_loop()
         opening = self._opening.get(loop)
         if opening is None and not self._closed:
-            opening = _Opening(loop.create_task(self._open_session(loop)))
+            opening = _Opening(loop, loop.create_task(self._open_session(loop)), [])
             self._opening[loop] = opening
             opening.task.add_done_callback(lambda _: self._opened(opening))
         if opening is not None:

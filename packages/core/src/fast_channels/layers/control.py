@@ -44,18 +44,12 @@ class Control:
         number = next(self._numbers)
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
         message = {"type": action, "group": group, "channel": channel}
-        asked = False
+        deadline = asyncio.get_running_loop().time() + self._timeout
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._tell(channel_node(channel) or "", {**message, "number": number})
-                asked = True
+            await self._tell(channel_node(channel) or "", {**message, "number": number})
+            async with asyncio.timeout_at(deadline):
                 error = await answer
         except TimeoutError:
-            if not asked:
-                raise BackendUnavailable(
-                    f"the broker did not answer within {self._timeout:g} s; the process of channel "
-                    f"{channel!r} was perhaps asked"
-                ) from None
             raise ChannelNotFound(
                 f"the process of channel {channel!r} did not answer within {self._timeout:g} s; "
                 "it has probably ended"

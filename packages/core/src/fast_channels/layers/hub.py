@@ -92,19 +92,18 @@ class Hub:
         """A turn is running, or scheduled."""
         self._caught_up: asyncio.Future[None] | None = None
 
-    def join(self, topic: str, mailbox: Mailbox) -> bool:
-        """The mailbox is a member; False if it already was."""
+    def join(self, topic: str, mailbox: Mailbox) -> None:
+        """The mailbox is a member."""
         record = self.topics.get(topic)
         if record is None:
             record = self.topics[topic] = Topic(topic)
         if mailbox.name in record.members:
-            return False
+            return
         record.members[mailbox.name] = mailbox
         record.changed()
         if mailbox.topics is None:
             mailbox.topics = set()
         mailbox.topics.add(topic)
-        return True
 
     def leave(self, topic: str, channel: str) -> bool:
         """The channel is no member any more; True if the topic has none left because of it."""

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final, Unpack
 from urllib.parse import urlsplit
 
-from fast_channels.exceptions import ChannelFull
+from fast_channels.exceptions import BackendUnavailable, ChannelFull
 from fast_channels.layers.backend import Backend, Inbox, Publication
 from fast_channels.layers.base import BaseChannelLayer
 from fast_channels.layers.mailbox import Mailbox
@@ -68,8 +68,8 @@ class MemoryQueue:
             self.jobs.appendleft(job)
             self._wake_one()
 
-    async def take(self) -> MemoryJob:
-        """Wait for the first job that has not expired."""
+    async def take(self, waiting: "set[asyncio.Future[None]]") -> MemoryJob:
+        """Wait for the first job that has not expired; ``waiting`` holds what it waits for."""
         while True:
             with self._lock:
                 self._drop_expired()
@@ -77,15 +77,18 @@ class MemoryQueue:
                     return self.jobs.popleft()
                 taker = asyncio.get_running_loop().create_future()
                 self._takers.append(taker)
+            waiting.add(taker)
             try:
                 await taker
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, BackendUnavailable):
                 with self._lock:
                     if taker in self._takers:
                         self._takers.remove(taker)
                     else:
                         self._wake_one()  # this wake-up is the next taker's
                 raise
+            finally:
+                waiting.discard(taker)
 
     def _drop_expired(self) -> None:
         now = time.monotonic()
@@ -112,7 +115,16 @@ class MemoryBroker:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._subscribers: dict[str, tuple[MemoryBackend, ...]] = {}
+        self._backends: list[MemoryBackend] = []
         self.queues: dict[str, MemoryQueue] = {}
+
+    def enter(self, backend: "MemoryBackend") -> None:
+        """The backend takes part; those whose loop was closed under them do not any more."""
+        with self._lock:
+            gone = [each for each in self._backends if each.ended]
+            self._backends = [each for each in self._backends if not each.ended] + [backend]
+        for each in gone:
+            self.unsubscribe(each, tuple(each.topics))
 
     def subscribe(self, backend: "MemoryBackend", topics: Collection[str]) -> None:
         """The backend gets what is published to the topics from now on."""
@@ -163,6 +175,7 @@ class MemoryQueues:
     def __init__(self, layer: "InMemoryChannelLayer", broker: MemoryBroker) -> None:
         self._layer = layer
         self._broker = broker
+        self._waiting: set[asyncio.Future[None]] = set()
 
     async def put(self, queue: str, payload: bytes, expires_in: float, /) -> None:
         """The job is last in the queue."""
@@ -171,7 +184,13 @@ class MemoryQueues:
 
     async def take(self, queue: str, /) -> MemoryJob:
         """Wait for the first job."""
-        return await self._broker.queue(queue).take()
+        return await self._broker.queue(queue).take(self._waiting)
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        for taker in self._waiting:
+            if not taker.done():
+                taker.set_exception(BackendUnavailable("the memory backend was closed"))
 
     async def clear(self, prefix: str, /) -> None:
         """Queues whose names begin with ``prefix`` are empty."""
@@ -182,9 +201,9 @@ class MemoryBackend(Backend):
     """Topics inside one process."""
 
     def __init__(self, broker: MemoryBroker, queues: MemoryQueues | None = None) -> None:
-        self.queues = queues
+        self.queues = self._queues = queues
         self._broker = broker
-        self._topics: set[str] = set()
+        self.topics: set[str] = set()
         self._inbox: Inbox | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._arrived: list[Publication] = []
@@ -193,22 +212,25 @@ class MemoryBackend(Backend):
         """Ready; there is nothing to connect to."""
         self._inbox = inbox
         self._loop = asyncio.get_running_loop()
+        self._broker.enter(self)
 
     async def close(self) -> None:
-        """Nothing is delivered any more."""
-        self._broker.unsubscribe(self, tuple(self._topics))
-        self._topics.clear()
+        """Nothing is delivered any more, and nobody waits for a job."""
+        if self._queues is not None:
+            self._queues.close()
+        self._broker.unsubscribe(self, tuple(self.topics))
+        self.topics.clear()
         self._arrived.clear()
         self._inbox = None
 
     async def subscribe(self, topics: Collection[str], /) -> None:
         """Publications to the topics are delivered."""
-        self._topics.update(topics)
+        self.topics.update(topics)
         self._broker.subscribe(self, topics)
 
     async def unsubscribe(self, topics: Collection[str], /) -> None:
         """Publications to the topics are not delivered."""
-        self._topics.difference_update(topics)
+        self.topics.difference_update(topics)
         self._broker.unsubscribe(self, topics)
 
     async def publish(self, publications: Sequence[Publication], /) -> None:
@@ -237,8 +259,13 @@ class MemoryBackend(Backend):
     def _deliver(self) -> None:
         arrived = self._broker.collect(self)
         for topic, payload in arrived:
-            if self._inbox is not None and topic in self._topics:
+            if self._inbox is not None and topic in self.topics:
                 self._inbox.deliver(topic, payload)
+
+    @property
+    def ended(self) -> bool:
+        """True when nothing can be delivered any more: it, or the loop under it, was closed."""
+        return self._inbox is None or self._loop is None or self._loop.is_closed()
 
     def take_arrived(self) -> list[Publication]:
         """Return what arrived since the last time; called under the broker's lock."""

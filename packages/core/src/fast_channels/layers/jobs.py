@@ -3,7 +3,11 @@
 import asyncio
 from typing import Any
 
-from fast_channels.exceptions import BackendUnavailable, InvalidChannelLayerError
+from fast_channels.exceptions import (
+    BackendUnavailable,
+    InvalidChannelLayerError,
+    LayerClosed,
+)
 from fast_channels.layers.backend import WorkerQueues
 from fast_channels.layers.codec import (
     Entry,
@@ -54,7 +58,12 @@ class JobQueues:
         queues = self._queues(channel)
         queue = queue_name(self._options.prefix, channel)
         while True:
-            job = await queues.take(queue)
+            try:
+                job = await queues.take(queue)
+            except BackendUnavailable as error:
+                if self._session.closed:
+                    raise LayerClosed(f"{self._layer} was closed") from error
+                raise
             try:
                 await job.done()
             except asyncio.CancelledError:

@@ -5,6 +5,7 @@ bool, None, float, 64-bit int, and lists and dicts of these (a tuple arrives as 
 else, such as datetime, Decimal or UUID, is refused: each codec would make something else of it.
 """
 
+from collections.abc import Callable
 from enum import Enum
 from types import NoneType
 from typing import Any, Final, cast
@@ -17,16 +18,19 @@ _SCALARS: Final = frozenset({str, int, float, bool, bytes, NoneType})
 _STR: Final = frozenset({str})
 
 
+_PLAIN: Final[dict[type, Callable[[Any], object]]] = {
+    str: str.__str__,
+    int: int.__int__,
+    float: float.__float__,
+    bytes: bytes.__bytes__,
+}
+
+
 def _plain(value: object) -> object:
     """Return what a subclass of a type that can be sent stands for (Django's SafeString)."""
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        return int.__int__(value)
-    if isinstance(value, float):
-        return float.__float__(value)
-    if isinstance(value, bytes):
-        return bytes.__getitem__(value, slice(None))
+    for kind, plain in _PLAIN.items():
+        if isinstance(value, kind):
+            return plain(value)
     raise TypeError(f"{type(value).__name__} cannot be sent")
 
 

@@ -33,10 +33,8 @@ def check_channel(name: object) -> str:
     return _checked(name, "channel", _LEGAL_CHANNEL)
 
 
-def check_channel_prefix(prefix: object) -> None:
+def check_channel_prefix(prefix: str) -> None:
     """Raise ``TypeError`` unless every channel made with ``prefix`` gets a legal name."""
-    if not isinstance(prefix, str):
-        raise TypeError(f"channel prefix must be a str, got {type(prefix).__name__}: {prefix!r}")
     check_channel(channel_name(prefix, "0" * 16, 0xFFFF_FFFF))
 
 

@@ -8,6 +8,7 @@ topic packed into one frame. Nothing is dropped here: when too much waits, sende
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from fast_channels.exceptions import BackendUnavailable, FastChannelsError, PublishFailed
@@ -17,6 +18,7 @@ from fast_channels.layers.counters import Counters
 from fast_channels.layers.fragments import split
 from fast_channels.layers.sequence import Sequencer
 from fast_channels.layers.tails import Tails
+from fast_channels.layers.time_limit import TimeLimit
 
 MAX_WAITING: Final = 10_000
 """Messages that may wait for a publish; more senders wait for room."""
@@ -24,18 +26,14 @@ MAX_WAITING: Final = 10_000
 MAX_WAITING_BYTES: Final = 16 * 1_048_576
 
 
+@dataclass(slots=True, eq=False)
 class _Send:
     """One message that waits for the next publish, and its sender."""
 
-    __slots__ = ("done", "entry", "since", "topic")
-
-    def __init__(
-        self, topic: str, entry: Entry, done: "asyncio.Future[None]", since: float
-    ) -> None:
-        self.topic = topic
-        self.entry = entry
-        self.done = done
-        self.since = since
+    topic: str
+    entry: Entry
+    done: "asyncio.Future[None]"
+    since: float
 
 
 class Outbox:
@@ -55,6 +53,7 @@ class Outbox:
         self._timeout = timeout
         self._counters = counters
         self._sequencer = Sequencer()
+        self._limit = TimeLimit(loop)
         self._in_flight = False
         self._idle: asyncio.Future[None] | None = None
         self._closed = False
@@ -103,6 +102,7 @@ class Outbox:
         """What waits fails with ``BackendUnavailable``; no task or timer is left."""
         self._closed = True
         self._tails.close()
+        self._limit.close()
         flusher = self._flusher
         if flusher is not None:
             flusher.cancel()
@@ -227,7 +227,7 @@ class Outbox:
                 origin.append(index)
         self._counters.published += len(publications)
         try:
-            async with asyncio.timeout(timeout):
+            with self._limit(timeout):
                 await self._backend.publish(publications)
         except TimeoutError as error:
             raise BackendUnavailable(

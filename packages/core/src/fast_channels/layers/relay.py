@@ -32,8 +32,7 @@ class Relays:
         if queue not in self._relays:
             mailbox = Mailbox(queue, self._options, self._losses)
             mailbox.capacity = self._options.queue_capacity_of(queue)
-            if mailbox.overflow == "disconnect":
-                mailbox.overflow = "drop_newest"  # a queue has no client that could be cut off
+            mailbox.overflow = "drop_newest"  # as a queue does
             task = self._loop.create_task(self._run(mailbox, put), name="fast-channels-relay")
             self._relays[queue] = mailbox, task
         return self._relays[queue][0]

@@ -123,19 +123,20 @@ class Session:
             return
         self._end = self.loop.create_future()
         try:
-            events.emit("layer_closing", layer=self._layer, node=self.node)
             try:
+                events.emit("layer_closing", layer=self._layer, node=self.node)
                 async with asyncio.timeout(self._options.send_timeout):
                     await self.outbox.drain()
             except TimeoutError:
                 logger.warning("%s closes with messages that the broker did not take", self._layer)
-            self.closed = True
-            self._sweeper.close()
-            await self._relays.close()
-            await self._control.close()
-            await self.outbox.close()
-            await self._subscriptions.close()
-            await self.backend.close()
+            finally:  # also when closing is cancelled
+                self.closed = True
+                self._sweeper.close()
+                await self._relays.close()
+                await self._control.close()
+                await self.outbox.close()
+                await self._subscriptions.close()
+                await self.backend.close()
         finally:
             self.closed = True
             self.hub.clear()
