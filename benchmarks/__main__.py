@@ -7,6 +7,7 @@ import argparse
 import fcntl
 import importlib
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -34,6 +35,7 @@ def main() -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             parser.exit(1, "another benchmark is running; two at once measure each other\n")
+        warn_if_busy()
         rows, failed = run(options.scenario or SCENARIOS)
     print(render(rows))
     if options.json:
@@ -56,6 +58,13 @@ def run(names: list[str] | tuple[str, ...]) -> tuple[list[Row], list[str]]:
             print(f"bench: {name}: {error}", file=sys.stderr)
             failed.append(name)
     return rows, failed
+
+
+def warn_if_busy() -> None:
+    """Say so if other programs use the machine: what we measure then depends on them."""
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"bench: the machine is busy (load {load:.1f}): distrust the ratios", file=sys.stderr)
 
 
 def describe(rows: list[Row]) -> dict[str, object]:

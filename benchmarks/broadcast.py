@@ -5,39 +5,37 @@ message of 100 bytes 10 times a second, and every client gets it; ours through `
 memory layer's ``group_send``, and in each consumer the handler's ``send_json``. The CPU is user and
 system time of the server's process, from the first broadcast to the last delivery, after a warm-up.
 
-References, each with fresh servers in turns with ours:
+References, in turns of one second with ours, in each round on fresh servers:
 - a bare ASGI application that encodes once and calls each connection's ``send`` in a loop;
 - the same consumer on fast-channels 1.1 and its in-memory layer, for information.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Final
 
 from benchmarks.processes import OURS, ROUNDS, measure, peers, serve
 from benchmarks.table import Row, compare
 
 CONNECTIONS: Final = 500
-SECONDS: Final = 3.0
 TARGETS: Final = {"websockets-sansio": 1.6, "websockets": 1.45}
 
 
 def rows() -> Iterator[Row]:
     """Yield two rows for each of uvicorn's WebSocket implementations."""
+    sides = {"bare": (OURS, "bare"), "ours": (OURS, "chat"), "theirs": (peers(), "chat")}
     for ws, target in TARGETS.items():
-        sides = {"ours": (OURS, "chat"), "bare": (OURS, "bare"), "theirs": (peers(), "chat")}
         cpu: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(ROUNDS):
-            for name, (python, app) in sides.items():
-                cpu[name].append(cost(python, app, ws))
-        yield compare(
-            "broadcast", f"{ws}, bare ASGI loop", cpu["ours"], cpu["bare"], "us", at_most=target
-        )
+            with ExitStack() as stack:
+                servers: list[str] = []
+                for name, (python, app) in sides.items():
+                    server = stack.enter_context(serve(python, app, ws))
+                    servers.append(f"{name}/{server.port}/{server.pid}")
+                worker = (peers(), "clients", "uvloop", "broadcast", CONNECTIONS, *servers)
+                for name, values in measure(*worker).items():
+                    cpu[name] += values
+        case = f"{ws}, bare ASGI loop"
+        yield compare("broadcast", case, cpu["ours"], cpu["bare"], "us", at_most=target)
         case = f"{ws}, fast-channels 1.1"
         yield compare("broadcast", case, cpu["ours"], cpu["theirs"], "us")
-
-
-def cost(python: str, app: str, ws: str) -> float:
-    """Return the CPU microseconds for each delivery of a fresh server."""
-    with serve(python, app, ws) as server:
-        worker = ("uvloop", "broadcast", server.port, server.pid, CONNECTIONS, SECONDS)
-        return measure(peers(), "clients", *map(str, worker))["cpu_us"]

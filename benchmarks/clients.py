@@ -1,7 +1,7 @@
 """WebSocket clients, many in one process, and what they cost the server (peers' environment).
 
-``broadcast``: one client sends 10 frames a second, every client gets each; returns the server's CPU
-microseconds for each frame delivered. ``idle``: returns the server's resident KiB per connection.
+``broadcast`` returns the CPU microseconds for each frame delivered, of several servers in turns;
+``idle`` returns a server's resident KiB per connection.
 """
 
 import asyncio
@@ -19,6 +19,10 @@ psutil: Any = importlib.import_module("psutil")
 RATE: Final = 10.0
 FRAME: Final = json.dumps({"text": "x" * 88}).encode()
 """100 bytes."""
+
+TURNS: Final = 3
+SECONDS: Final = 1.0
+"""How often, and how long at a time, each server broadcasts."""
 
 AT_ONCE: Final = 25
 """Handshakes at a time: more would overrun the server's backlog."""
@@ -46,14 +50,22 @@ async def connect(port: str, count: int) -> list[Any]:
     return transports
 
 
-async def broadcast(port: str, pid: str, connections: str, seconds: str) -> dict[str, float]:
-    """Return the server's CPU for each delivery, at 10 broadcasts a second."""
-    transports = await connect(port, int(connections))
+async def broadcast(connections: str, *servers: str) -> dict[str, list[float]]:
+    """Return each server's CPU for each delivery, once a turn; a server is ``name/port/pid``."""
+    clients: dict[str, tuple[list[Any], int]] = {}
+    for server in servers:
+        name, port, pid = server.split("/")
+        clients[name] = await connect(port, int(connections)), int(pid)
     await asyncio.sleep(0.3)
-    await deliver(transports, 0.5)
-    before = cpu_seconds(int(pid))
-    delivered = await deliver(transports, float(seconds))
-    return {"cpu_us": (cpu_seconds(int(pid)) - before) / delivered * 1e6}
+    for transports, _ in clients.values():
+        await deliver(transports, SECONDS / 2)
+    cpu: dict[str, list[float]] = {name: [] for name in clients}
+    for _ in range(TURNS):
+        for name, (transports, pid) in clients.items():
+            before = cpu_seconds(pid)
+            delivered = await deliver(transports, SECONDS)
+            cpu[name].append((cpu_seconds(pid) - before) / delivered * 1e6)
+    return cpu
 
 
 async def deliver(transports: list[Any], seconds: float) -> int:
@@ -88,7 +100,7 @@ def cpu_seconds(pid: int) -> float:
     return float(times.user + times.system)
 
 
-async def main(kind: str, *args: str) -> dict[str, float]:
+async def main(kind: str, *args: str) -> dict[str, Any]:
     """Run the clients of one scenario."""
     return await (broadcast if kind == "broadcast" else idle)(*args)
 

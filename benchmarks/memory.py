@@ -36,5 +36,5 @@ def rows() -> Iterator[Row]:
 def resident(app: str) -> float:
     """Return the KiB per connection of a fresh server."""
     with serve(OURS, app, "websockets-sansio") as server:
-        worker = ("uvloop", "idle", server.port, server.pid, CONNECTIONS)
-        return measure(peers(), "clients", *map(str, worker))["kib"]
+        worker = (peers(), "clients", "uvloop", "idle", server.port, server.pid, CONNECTIONS)
+        return float(measure(*worker)["kib"])

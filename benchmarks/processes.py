@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH = ROOT / ".bench"
@@ -59,23 +60,24 @@ def find_uv() -> list[str] | None:
 def in_turns(*sides: Sequence[object]) -> list[dict[str, list[float]]]:
     """Measure every side in each of the rounds; return what each measured, by name.
 
-    A side is a Python and the worker's arguments: see ``measure``.
+    A side is what ``measure`` takes.
     """
     results: list[dict[str, list[float]]] = [{} for _ in sides]
     for _ in range(ROUNDS):
         for side, result in zip(sides, results, strict=True):
-            for name, value in measure(*map(str, side)).items():
+            for name, value in measure(*side).items():
                 result.setdefault(name, []).append(value)
     return results
 
 
-def measure(python: str, module: str, *args: str) -> dict[str, float]:
-    """Run ``benchmarks.<module>`` as a worker and return what it measured (see ``worker``)."""
+def measure(*side: object) -> dict[str, Any]:
+    """Run a worker and return what it measured; ``side``: a Python, a module, its arguments."""
+    python, module, *args = map(str, side)
     command = [python, "-m", f"benchmarks.{module}", *args]
     done = subprocess.run(
         command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, timeout=PATIENCE, check=True
     )
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 

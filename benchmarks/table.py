@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
-HEADINGS = ("scenario", "case", "ours", "reference", "ratio", "target", "met")
+HEADINGS = ("scenario", "case", "ours", "reference", "ratio", "spread", "target", "met")
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,9 @@ class Row:
     reference: str
     figure: float
     unit: str = "x"
+    spread: str = "-"
+    """Between what the middle half of the rounds' ratios lay: wide means that the machine is busy."""
+
     at_most: float | None = None
     at_least: float | None = None
 
@@ -39,7 +42,16 @@ class Row:
             target = f">= {self.at_least:g}{self.unit}"
         met = {None: "-", True: "yes", False: "NO"}[self.met]
         figure = f"{self.figure:.3g}{self.unit}"
-        return self.scenario, self.case, self.ours, self.reference, figure, target, met
+        return (
+            self.scenario,
+            self.case,
+            self.ours,
+            self.reference,
+            figure,
+            self.spread,
+            target,
+            met,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row for a JSON file."""
@@ -61,9 +73,13 @@ def compare(
     The ratio is the median of the rounds' ratios, not the ratio of the medians: what slows the
     machine for a while slows both sides of one round.
     """
-    ratio = median(a / b for a, b in zip(ours, reference, strict=True))
+    ratios = [a / b for a, b in zip(ours, reference, strict=True)]
     mine, other = measure(median(ours), unit), measure(median(reference), unit)
-    return Row(scenario, case, mine, other, ratio, "x", at_most, at_least)
+    spread = "-"
+    if len(ratios) > 1:
+        low, _, high = quantiles(ratios, n=4, method="inclusive")
+        spread = f"{low:.2g}-{high:.2g}"
+    return Row(scenario, case, mine, other, median(ratios), "x", spread, at_most, at_least)
 
 
 def measure(value: float, unit: str) -> str:

@@ -190,6 +190,12 @@ class Client:
         if not self._seen and not self.task.cancelled():
             self.task.result()
 
+    async def kill(self) -> None:
+        """The consumer has ended, even one whose handler swallows a cancellation or two."""
+        for _ in range(10):
+            self.task.cancel()
+            await asyncio.wait([self.task], timeout=0.05)
+
 
 Connect = Callable[..., Awaitable[Client]]
 
@@ -221,8 +227,15 @@ async def connect() -> AsyncIterator[Connect]:
         return client
 
     yield connect
+    problems = []
     for client in clients:
-        await client.end()
+        try:
+            await client.end()
+        except Exception as error:
+            problems.append(error)
+            await client.kill()
+    if problems:
+        raise problems[0]
 
 
 @pytest.fixture

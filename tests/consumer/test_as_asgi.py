@@ -105,18 +105,23 @@ async def test_a_list_of_groups_is_not_shared_between_instances(connect, layer, 
     assert Consumer.groups == ["all"]
 
 
-async def test_a_consumer_without_groups_may_add_some_in_its_constructor(connect, layer):
+@pytest.mark.parametrize("declared", [None, ["early"]])
+async def test_a_consumer_may_add_groups_in_its_constructor(connect, layer, declared):
     """As in Django Channels, where ``groups`` is a list once ``__init__`` has run."""
 
     class Consumer(AsyncWebsocketConsumer):
+        groups = declared
+
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             self.groups.append("late")
 
-    client = await connect(Consumer)
-    assert list(layer.groups) == ["late"]
-    await client.end()
-    assert layer.groups == {}
+    for _ in range(2):
+        client = await connect(Consumer)
+        assert sorted(layer.groups) == [*(declared or ()), "late"]
+        await client.end()
+        assert layer.groups == {}
+    assert Consumer.groups in (None, ["early"])
 
 
 async def test_groups_can_be_given_to_as_asgi(connect, layer):

@@ -175,6 +175,24 @@ async def test_cancel_on_disconnect_does_not_cancel_what_follows_a_failed_handle
     assert journal == ["on_error: broken", "on_error went on", "disconnect 1001"]
 
 
+async def test_cancel_on_disconnect_cancels_on_error_too(connect, layer, journal, free):
+    class Consumer(Working):
+        cancel_on_disconnect = True
+
+        async def note(self, message):
+            raise ValueError("broken")
+
+        async def on_error(self, exception, message):
+            await self.receive("on_error")
+
+    client = await connect(Consumer.as_asgi(journal=journal, free=free))
+    await layer.group_send("all", {"type": "note"})
+    await journal.has("on_error")
+    client.leaves()
+    assert await client.ended() is None
+    assert journal == ["on_error", "cancelled", "disconnect 1001"]
+
+
 async def test_a_handler_that_swallows_its_cancellation_finishes_first(
     connect, layer, journal, free
 ):

@@ -91,6 +91,26 @@ async def test_a_slow_client_whose_handler_has_only_begun_is_closed_with_1013_to
     await layer.close()
 
 
+async def test_a_slow_client_is_closed_though_it_is_on_error_that_sends_to_it(connect, journal):
+    class Consumer(Chat):
+        async def note(self, message):
+            raise ValueError("broken")
+
+        async def on_error(self, exception, message):
+            journal("on_error")
+            await self.send(str(exception))
+
+    layer = layer_with("disconnect")
+    slow = await connect(slow_application(Consumer.as_asgi(journal=journal)))
+    slow.writable.clear()
+    await fan_out(layer, 20)
+    await journal.has("disconnect 1013")
+    assert journal == ["on_error", "disconnect 1013"]
+    assert await slow.ended() is None
+    assert await slow.hears_close() == 1013
+    await layer.close()
+
+
 @pytest.mark.asyncio(loop_factories=["asyncio"])  # takes the 2 s of HANG_UP_SECONDS
 async def test_a_client_that_does_not_even_take_its_close_holds_its_consumer_for_2_s_at_most(
     connect, journal

@@ -486,7 +486,8 @@ async def test_a_task_group_in_a_handler_waits_for_its_children(connect, tell, j
     client = await connect(Consumer)
     await tell(client)
     await journal.has("all")
-    assert journal == [1, 2, "all"]
+    assert set(journal[:-1]) == {1, 2}
+    assert journal[-1] == "all"
     await client.end()
 
 
@@ -527,25 +528,28 @@ async def test_a_child_that_fails_cancels_its_siblings_and_the_handler_gets_the_
     await client.end()
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
-async def test_a_child_that_starts_eagerly_inside_a_handler_is_its_own_task(connect, tell, journal):
-    class Consumer(Noted):
-        async def note(self, message):
-            async def child():
-                journal(asyncio.current_task() is task)
-                await asyncio.sleep(0)
-                journal(asyncio.current_task() is task)
+if sys.version_info >= (3, 12):  # eager tasks came with it
 
-            task = asyncio.current_task()
-            started = asyncio.Task(child(), eager_start=True, loop=asyncio.get_running_loop())
-            journal(asyncio.current_task() is task)
-            await started
-            journal("done")
+    async def test_a_child_that_starts_eagerly_inside_a_handler_is_its_own_task(
+        connect, tell, journal
+    ):
+        class Consumer(Noted):
+            async def note(self, message):
+                async def child():
+                    journal(asyncio.current_task() is task)
+                    await asyncio.sleep(0)
+                    journal(asyncio.current_task() is task)
 
-    client = await connect(Consumer)
-    await tell(client)
-    await journal.has("done")
-    assert journal == [False, True, False, "done"]
+                task = asyncio.current_task()
+                started = asyncio.Task(child(), eager_start=True, loop=asyncio.get_running_loop())
+                journal(asyncio.current_task() is task)
+                await started
+                journal("done")
+
+        client = await connect(Consumer)
+        await tell(client)
+        await journal.has("done")
+        assert journal == [False, True, False, "done"]
 
 
 # --- sending --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from fast_channels.exceptions import ChannelNotFound
 from fast_channels.layers import Channel
 from fast_channels.layers.names import channel_node
 
-from .backends import Layer, Make, frame, layers, node_of
+from .backends import Layer, Make, frame, from_callback, layers, node_of
 from .clock import virtual_time
 from .waiting import numbers, read_to_fence, receive, soon, turns, until
 
@@ -132,10 +132,15 @@ async def test_readers_cancelled_together_give_their_messages_back_in_order(make
     channel = await layer.new_channel()
     readers = [asyncio.create_task(layer.receive(channel)) for _ in range(4)]
     await turns()
-    for n in range(6):  # four have theirs in the same turn of the loop, and have not run yet
-        layer.backend.inbox.deliver(node_of(channel), frame(message(n), channel))
-    for reader in readers:
-        reader.cancel()
+
+    def give_and_cancel() -> None:  # four have theirs, and have not run yet
+        for n in range(6):
+            layer.backend.inbox.deliver(node_of(channel), frame(message(n), channel))
+        assert layer.stats()["unread"] == 2
+        for reader in readers:
+            reader.cancel()
+
+    await from_callback(give_and_cancel)
     await asyncio.wait(readers)
     assert all(reader.cancelled() for reader in readers)
     assert numbers(await receive(layer, channel, 6)) == list(range(6))
@@ -146,8 +151,13 @@ async def test_what_a_cancelled_reader_was_given_goes_to_the_next_one(make: Make
     channel = await layer.new_channel()
     first, second = (asyncio.create_task(layer.receive(channel)) for _ in range(2))
     await turns()
-    layer.backend.inbox.deliver(node_of(channel), frame(message(1), channel))
-    first.cancel()
+
+    def give_and_cancel() -> None:
+        layer.backend.inbox.deliver(node_of(channel), frame(message(1), channel))
+        assert layer.stats()["delivered"] == 1
+        first.cancel()
+
+    await from_callback(give_and_cancel)
     assert await soon(second) == message(1)
     assert first.cancelled()
 

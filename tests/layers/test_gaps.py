@@ -263,6 +263,15 @@ async def test_a_gap_takes_no_capacity_and_is_never_dropped(make: Make, overflow
     assert numbers(await receive(layer, channel, 1)) == [9]
 
 
+async def test_behind_a_gap_the_first_message_may_have_any_size(make: Make) -> None:
+    layer = make(gaps=True, capacity_bytes=10)
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    layer.backend.inbox.gap(LOST)
+    layer.backend.inbox.deliver("fc:g.group", frame(message(1)))
+    assert await receive(layer, channel, 2) == [gap("group"), message(1)]
+
+
 async def test_a_gap_is_logged_and_told_to_plugins(
     make: Make, listener: Listener, caplog: pytest.LogCaptureFixture
 ) -> None:

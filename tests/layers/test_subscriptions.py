@@ -164,6 +164,26 @@ async def test_a_join_cancelled_while_the_same_join_goes_on_takes_nothing_from_i
     assert await read_to_fence(layer, channel) == [message(1)]
 
 
+@pytest.mark.parametrize("pause", range(6))
+@pytest.mark.parametrize("number", [0, 1])
+async def test_one_of_two_joins_cancelled_as_they_succeed_takes_nothing_from_the_other(
+    make: Make, number: int, pause: int
+) -> None:
+    layer = make()
+    channel = await layer.new_channel()
+    layer.backend.may_subscribe.clear()
+    joining = [join(layer, "group", channel) for _ in range(2)]
+    await until(lambda: groups(layer.backend.subscribed))
+    layer.backend.may_subscribe.set()
+    await turns(pause)
+    joining[number].cancel()
+    await asyncio.wait(joining)
+    assert joining[number].cancelled() or joining[number].result() is None
+    assert joining[1 - number].result() is None
+    await layer.group_send("group", message(1))
+    assert await read_to_fence(layer, channel) == [message(1)]
+
+
 @virtual_time
 async def test_a_group_stays_subscribed_for_the_linger_time() -> None:
     async with layers() as make:

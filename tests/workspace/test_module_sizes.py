@@ -8,14 +8,6 @@ from pathlib import Path
 PACKAGES = Path(__file__).parents[2] / "packages"
 MODULE_LINES = 400
 CORE_LINES = 4_000
-LAYOUT = {
-    tokenize.COMMENT,
-    tokenize.DEDENT,
-    tokenize.ENDMARKER,
-    tokenize.INDENT,
-    tokenize.NEWLINE,
-    tokenize.NL,
-}
 
 SOURCES = {
     path.relative_to(PACKAGES).as_posix(): path.read_text(encoding="utf-8")
@@ -23,24 +15,19 @@ SOURCES = {
 }
 
 
-def code_lines(source: str) -> int:
-    """Count the lines that hold code: no blank line, comment or docstring."""
-    strings = {
-        line
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Expr)
+def logical_lines(source: str) -> int:
+    """Count the lines of code as Python reads them, however the formatter breaks them.
+
+    Blank lines, comments and docstrings are none.
+    """
+    docstrings = sum(
+        isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
-        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
-    }
+        for node in ast.walk(ast.parse(source))
+    )
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    lines = {
-        line
-        for token in tokens
-        if token.type not in LAYOUT
-        for line in range(token.start[0], token.end[0] + 1)
-    }
-    return len(lines - strings)
+    return sum(token.type == tokenize.NEWLINE for token in tokens) - docstrings
 
 
 def test_no_module_is_longer_than_400_lines() -> None:
@@ -52,8 +39,10 @@ def test_no_module_is_longer_than_400_lines() -> None:
 
 def test_core_stays_under_4000_lines_of_code() -> None:
     core = [source for name, source in SOURCES.items() if name.startswith("core/")]
-    assert 0 < sum(map(code_lines, core)) < CORE_LINES
+    assert 0 < sum(map(logical_lines, core)) < CORE_LINES
 
 
 def test_blank_lines_comments_and_docstrings_are_not_code() -> None:
-    assert code_lines('"""Doc."""\n\n# why\nx = """a\nb"""\n\n\ndef f():\n    """Doc."""\n') == 3
+    assert (
+        logical_lines('"""Doc."""\n\n# why\nx = f(\n    1,\n)\n\n\ndef f():\n    """Doc."""\n') == 2
+    )
