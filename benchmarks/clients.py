@@ -54,8 +54,8 @@ async def broadcast(connections: str, *servers: str) -> dict[str, list[float]]:
     """Return each server's CPU for each delivery, once a turn; a server is ``name/port/pid``."""
     clients: dict[str, tuple[list[Any], int]] = {}
     for server in servers:
-        name, port, pid = server.split("/")
-        clients[name] = await connect(port, int(connections)), int(pid)
+        name, port, number = server.split("/")
+        clients[name] = await connect(port, int(connections)), int(number)
     await asyncio.sleep(0.3)
     for transports, _ in clients.values():
         await deliver(transports, SECONDS / 2)

@@ -91,7 +91,7 @@ async def consumers(score: Score) -> dict[str, list[Feed]]:
         "client": clients,
         "layer": [mailbox_feed(mailbox.put) for mailbox in mailboxes],
         "count client": [lambda _: score.hit()] * CONNECTIONS,
-        "count layer": [mailbox_feed(lambda *_: score.hit())] * CONNECTIONS,
+        "count layer": [mailbox_feed(lambda _message, _size, _now: score.hit())] * CONNECTIONS,
     }
 
 

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -90,7 +90,7 @@ class Server:
 
 
 @contextmanager
-def serve(python: str, app: str, ws: str) -> Iterator[Server]:
+def serve(python: str, app: str, ws: str) -> Generator[Server, None, None]:
     """Serve ``benchmarks.apps:<app>`` by uvicorn and uvloop until the end of the ``with``."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -19,7 +19,7 @@ class Row:
     figure: float
     unit: str = "x"
     spread: str = "-"
-    """Between what the middle half of the rounds' ratios lay: wide means that the machine is busy."""
+    """Where the middle half of the rounds' ratios lay; wide: the machine is busy."""
 
     at_most: float | None = None
     at_least: float | None = None

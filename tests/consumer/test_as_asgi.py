@@ -4,6 +4,7 @@
 
 import inspect
 
+import httpx
 import pytest
 
 from fast_channels import AsyncConsumer, AsyncWebsocketConsumer, register_channel_layer
@@ -132,7 +133,7 @@ async def test_groups_can_be_given_to_as_asgi(connect, layer):
     assert groups == ["a", "b"]
 
 
-@pytest.mark.parametrize("kind", ["lifespan", "http", "channel"])
+@pytest.mark.parametrize("kind", ["lifespan", "channel"])
 async def test_a_scope_that_is_no_websocket_is_refused_and_no_handler_runs(layer, kind):
     class Consumer(AsyncWebsocketConsumer):
         groups = ["all"]
@@ -148,6 +149,20 @@ async def test_a_scope_that_is_no_websocket_is_refused_and_no_handler_runs(layer
 
     with pytest.raises(ValueError, match=f"Consumer does not serve scopes of type '{kind}'"):
         await Consumer.as_asgi()({"type": kind}, receive, receive)
+    assert layer.stats()["channels"] == 0
+
+
+async def test_a_plain_http_request_for_a_websocket_is_answered_with_426(layer):
+    class Consumer(AsyncWebsocketConsumer):
+        async def connect(self):
+            raise AssertionError("called")
+
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(Consumer.as_asgi()), base_url="http://test"
+    ) as client:
+        response = await client.get("/")
+    assert (response.status_code, response.headers["upgrade"]) == (426, "websocket")
+    assert response.text == "this address speaks WebSocket\n"
     assert layer.stats()["channels"] == 0
 
 

@@ -170,37 +170,36 @@ async def test_what_clients_do_wrong_closes_their_socket_and_leaves_no_traceback
         assert refused.value.response.body == b"who are you?"
 
         # A handler still works when its client leaves, and then sends.
-        async with server.open("/work") as socket:
+        async with server.open("/busy") as socket:
             await socket.send(json.dumps({"work": True}))
             assert await socket.recv() == '"working"'
         await server.until(
             lambda: (
                 len([line for line in server.journal if "disconnect" in line]) == 7
-                and "/work worked" in server.journal
+                and "/busy worked" in server.journal
             )
         )
     assert server.tracebacks == []
-    assert not [line for line in server.log if "ERROR" in line and "20" not in line]
+    assert [line for line in server.log if "ERROR" in line] == []
     journal = sorted(line for line in server.journal if "disconnect" in line)
     assert [line.split()[0] for line in journal] == [
         "/10-mb",
         "/above-the-servers-limit",
+        "/busy",
         "/bytes",
         "/deny",
         "/no-json",
         "/vanishes",
-        "/work",
     ]
 
 
 async def test_a_shutdown_ends_every_socket_and_runs_each_disconnect_once(protocol):
-    async with uvicorn(protocol) as server:
-        async with server.open("/a") as a, server.open("/b") as b:
-            for socket in (a, b):
-                await socket.send("1")
-                assert await socket.recv() == "1"
-            server.process.terminate()
-            assert [await closed(a), await closed(b)] == [1012, 1012]
+    async with uvicorn(protocol) as server, server.open("/a") as a, server.open("/b") as b:
+        for socket in (a, b):
+            await socket.send("1")
+            assert await socket.recv() == "1"
+        server.process.terminate()
+        assert [await closed(a), await closed(b)] == [1012, 1012]
     assert sorted(server.journal) == ["/a disconnect 1012", "/b disconnect 1012"]
     assert server.tracebacks == []
     assert any("Application shutdown complete" in line for line in server.log)

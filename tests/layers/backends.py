@@ -17,7 +17,7 @@ from fast_channels.layers.codec import (
     encode_entries,
     encode_frame,
 )
-from fast_channels.layers.in_memory import MemoryBackend, MemoryBroker
+from fast_channels.layers.in_memory import MemoryBackend, MemoryBroker, MemoryQueues
 from fast_channels.layers.messages import decode_message, encode_message
 
 T = TypeVar("T")
@@ -169,16 +169,20 @@ class Layer(BaseChannelLayer):
         kind: Callable[[MemoryBroker], Backend] = WatchedBackend,
         *,
         broker: MemoryBroker | None = None,
+        queues: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self._queues = queues
         self.broker = broker or MemoryBroker()
         self.backends: list[Any] = []
         self._kind = kind
 
     def create_backend(self) -> Backend:
-        self.backends.append(self._kind(self.broker))
-        backend: Backend = self.backends[-1]
+        backend = self._kind(self.broker)
+        if self._queues:
+            backend.queues = MemoryQueues(self, self.broker)
+        self.backends.append(backend)
         return backend
 
     @property

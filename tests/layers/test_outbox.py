@@ -458,6 +458,22 @@ async def test_closing_does_not_wait_for_ever_for_a_broker_that_hangs() -> None:
         assert "close" in layer.backend.calls
 
 
+@virtual_time
+async def test_a_send_in_flight_fails_in_time_even_if_closing_is_cancelled() -> None:
+    async with layers() as make:
+        layer = make(send_timeout=5.0)
+        first = await blocked(layer)
+        waiting = send(layer, "group", 1)
+        await turns()
+        closing = asyncio.create_task(layer.close())
+        await turns()
+        closing.cancel()
+        _, pending = await asyncio.wait([first, waiting, closing], timeout=30)
+        assert not pending
+        for each in (first, waiting):
+            assert isinstance(each.exception(), BackendUnavailable | LayerClosed)
+
+
 async def test_nothing_is_published_once_the_layer_is_closed(make: Make) -> None:
     layer = make(max_message_size=20 * MIB, send_timeout=0.05)
     first = await blocked(layer)

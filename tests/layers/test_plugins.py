@@ -45,9 +45,10 @@ asyncio.run(main())
 
 def run(folder: Path, **environ: str) -> str:
     """Return what a fresh process, with the folder on its path, prints."""
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "dev", "-c", PROGRAM],
-        env={**os.environ, "PYTHONPATH": str(folder), **environ},
+        env={**os.environ, "PYTHONPATH": path, **environ},
         capture_output=True,
         text=True,
         timeout=30,

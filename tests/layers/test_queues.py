@@ -271,6 +271,18 @@ async def test_a_queue_that_left_its_group_gets_nothing_more(memory: MakeMemory)
     assert await receive(layer, "jobs", 1) == [job(2)]
 
 
+async def test_a_queue_that_left_its_last_group_leaves_no_task_behind(memory: MakeMemory) -> None:
+    layer = memory()
+    await layer.new_channel()
+    before = asyncio.all_tasks()
+    for group in "ab":
+        await layer.group_add(group, "jobs")
+    assert len(asyncio.all_tasks() - before) == 1
+    for group in "ab":
+        await layer.group_discard(group, "jobs")
+    await until(lambda: asyncio.all_tasks() == before)
+
+
 async def test_a_queue_in_two_groups_stays_in_the_second(memory: MakeMemory) -> None:
     layer = memory()
     await layer.group_add("first", "jobs")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fast_channels import get_channel_layer, register_channel_layer
-from fast_channels.exceptions import InvalidChannelLayerError, LayerNotFound
+from fast_channels.exceptions import InvalidChannelLayerError, LayerNotFound, MessageTooLarge
 from fast_channels.layers import (
     ChannelLayer,
     ChannelLayerRegistry,
@@ -17,6 +17,7 @@ from fast_channels.layers import (
 )
 
 from .backends import Layer
+from .waiting import read_to_fence
 
 
 @pytest.fixture
@@ -82,12 +83,33 @@ def test_a_dict_may_hold_the_settings(registry: ChannelLayerRegistry) -> None:
         assert layer.capacity == 7
 
 
-def test_layers_registered_by_one_url_speak_to_each_other(registry: ChannelLayerRegistry) -> None:
+async def test_memory_layers_of_one_url_speak_to_each_other(registry: ChannelLayerRegistry) -> None:
     first: Any = registry.register("a", "memory://shared")
-    second: Any = registry.register("b", "memory://shared")
-    third: Any = registry.register("c", "memory://other")
-    assert first._broker is second._broker
-    assert first._broker is not third._broker
+    others: list[Any] = [
+        registry.register("b", "memory://shared"),
+        registry.register("c", "memory://other"),
+        registry.register("d", "memory"),
+        registry.register("e", InMemoryChannelLayer()),
+    ]
+    channels = [await layer.new_channel() for layer in others]
+    for layer, channel in zip(others, channels, strict=True):
+        await layer.group_add("group", channel)
+    await first.group_send("group", {"type": "x"})
+    await others[0].receive(channels[0])
+    got = [await read_to_fence(each, name) for each, name in zip(others, channels, strict=True)]
+    assert got == [[], [], [], []]
+    for layer in (first, *others):
+        await layer.close()
+
+
+async def test_the_memory_layer_refuses_what_a_broker_could_not_carry(
+    registry: ChannelLayerRegistry,
+) -> None:
+    layer = registry.register("default", "memory", max_message_size=100)
+    with pytest.raises(TypeError, match=r"message\['by'\] is a object, which cannot be sent"):
+        await layer.group_send("group", {"type": "x", "by": object()})
+    with pytest.raises(MessageTooLarge):
+        await layer.send("queue", {"type": "x", "data": b"x" * 100})
 
 
 def test_an_alias_registered_again_names_the_new_layer(registry: ChannelLayerRegistry) -> None:

@@ -100,11 +100,12 @@ class AsyncConsumer:
     ) -> None:
         """Serve the connection until it ends; an exception of a handler comes out here.
 
-        Raises ``ValueError`` for a scope of another type; a server takes that for "no lifespan".
+        A scope of another type is refused: ``ValueError``, which a server takes for "no lifespan".
         """
         kind = scope.get("type")
         if kind == "lifespan" or self.serves not in (None, kind):
-            raise ValueError(f"{type(self).__name__} does not serve scopes of type {kind!r}")
+            await self.refuse(scope, send)
+            return
         self.scope = scope
         self.base_send = send
         self.channel_layer = layer = self._find_layer()
@@ -149,6 +150,12 @@ class AsyncConsumer:
         return message
 
     # --- for subclasses of this package -------------------------------------------------------
+
+    async def refuse(self, scope: ChannelScope, send: ASGISendCallable) -> None:
+        """Raise ``ValueError``: the consumer is not for such a scope."""
+        raise ValueError(
+            f"{type(self).__name__} does not serve scopes of type {scope.get('type')!r}"
+        )
 
     async def unknown_message(self, message: ChannelMessage) -> None:
         """Raise ``ValueError``: no handler is declared for the message."""

@@ -293,9 +293,18 @@ class Connection(Mailbox):
         return self._main.uncancel() == 0
 
     async def _failed(self, error: BaseException, message: Message) -> None:
+        """Ask ``on_error``, which is cut off as a handler is."""
         if not isinstance(error, Exception) or isinstance(error, StopConsumer):
             raise error
-        await in_place.InContext(self.consumer.on_error(error, message), self._context)
+        self._running = True
+        try:
+            await in_place.InContext(self.consumer.on_error(error, message), self._context)
+        except asyncio.CancelledError:
+            if not self._was_cut():
+                raise
+        finally:
+            self._running = False
+            self._was_cut()
 
     def _client_left(self, event: Message) -> None:
         """End every membership at once; the rest waits for the running handler, or cancels it."""

@@ -18,8 +18,10 @@ from fast_channels.exceptions import (
     StopConsumer,
 )
 from fast_channels.type_defs import (
+    ASGISendCallable,
     ChannelHeaders,
     ChannelMessage,
+    ChannelScope,
     WebSocketConnectEvent,
     WebSocketDisconnectEvent,
     WebSocketReceiveEvent,
@@ -215,6 +217,16 @@ class AsyncWebsocketConsumer(AsyncConsumer):
     def client_left(self) -> None:
         """Nothing is sent from now on."""
         self._state = CLOSED
+
+    async def refuse(self, scope: ChannelScope, send: ASGISendCallable) -> None:
+        """Answer a plain HTTP request, as any crawler sends, with 426 (RFC 9110, 15.5.22)."""
+        if scope.get("type") != "http":
+            await super().refuse(scope, send)
+        headers = [(b"upgrade", b"websocket"), (b"connection", b"upgrade")]
+        headers.append((b"content-type", b"text/plain"))
+        await send({"type": "http.response.start", "status": 426, "headers": headers})
+        body = b"this address speaks WebSocket\n"
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def hang_up(self, code: int) -> None:
         """Close the socket if it is open; a handshake is left to the server."""

@@ -15,12 +15,22 @@ class TimeLimit:
     What takes longer is cancelled, and leaves the block as ``TimeoutError``.
     """
 
-    __slots__ = ("_cancelling", "_deadline", "_expired", "_fires_at", "_loop", "_task", "_timer")
+    __slots__ = (
+        "_cancelling",
+        "_closed",
+        "_deadline",
+        "_expired",
+        "_fires_at",
+        "_loop",
+        "_task",
+        "_timer",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
+        self._closed = False
         self._deadline = 0.0
         self._expired = False
         self._timer: asyncio.TimerHandle | None = None
@@ -32,10 +42,10 @@ class TimeLimit:
         return self
 
     def close(self) -> None:
-        """No timer is left."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """No timer is left, once what is under way has ended within its limit."""
+        self._closed = True
+        if self._task is None:
+            self._disarm()
 
     def __enter__(self) -> None:
         task = asyncio.current_task(self._loop)
@@ -51,15 +61,22 @@ class TimeLimit:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         task, self._task = self._task, None
+        if self._closed:
+            self._disarm()
         if self._expired and task is not None:
             # As asyncio.timeout: another's cancellation goes on being one.
             if task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
                 raise TimeoutError from error
 
     def _arm(self) -> None:
-        self.close()
+        self._disarm()
         self._fires_at = self._deadline
         self._timer = self._loop.call_at(self._deadline, self._look)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _look(self) -> None:
         self._timer = None
