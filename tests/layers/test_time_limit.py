@@ -28,9 +28,8 @@ async def test_what_takes_too_long_is_a_timeout_at_its_time() -> None:
     limit = TimeLimit(asyncio.get_running_loop())
     for seconds in (5.0, 1.0, 3.0):
         start = now()
-        with pytest.raises(TimeoutError):
-            with limit(seconds):
-                await asyncio.sleep(100)
+        with pytest.raises(TimeoutError), limit(seconds):
+            await asyncio.sleep(100)
         assert now() - start == pytest.approx(seconds, abs=0.01)
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]  # inside a task
 
@@ -53,9 +52,8 @@ async def test_a_shorter_limit_after_a_longer_one_counts() -> None:
     with limit(100.0):
         await asyncio.sleep(1.0)
     start = now()
-    with pytest.raises(TimeoutError):
-        with limit(2.0):
-            await asyncio.sleep(50)
+    with pytest.raises(TimeoutError), limit(2.0):
+        await asyncio.sleep(50)
     assert now() - start == pytest.approx(2.0, abs=0.01)
 
 
@@ -96,12 +94,11 @@ async def test_a_cancellation_in_the_same_turn_as_the_timeout_stays_one() -> Non
 @virtual_time
 async def test_an_error_of_its_own_passes_even_when_the_time_is_over() -> None:
     limit = TimeLimit(asyncio.get_running_loop())
-    with pytest.raises(KeyError):
-        with limit(1.0):
-            try:
-                await asyncio.sleep(100)
-            except asyncio.CancelledError:
-                raise KeyError from None
+    with pytest.raises(KeyError), limit(1.0):
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError:
+            raise KeyError from None
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]  # inside a task
 
 
@@ -110,10 +107,9 @@ async def test_closing_leaves_what_is_under_way_its_limit_and_then_no_timer() ->
     loop = asyncio.get_running_loop()
     limit = TimeLimit(loop)
     start = now()
-    with pytest.raises(TimeoutError):
-        with limit(5.0):
-            limit.close()
-            await asyncio.sleep(100)
+    with pytest.raises(TimeoutError), limit(5.0):
+        limit.close()
+        await asyncio.sleep(100)
     assert now() - start == pytest.approx(5.0, abs=0.01)
     with limit(50.0):
         await asyncio.sleep(1.0)

@@ -1,7 +1,8 @@
 """A time limit for one operation after the other, without a timer for each.
 
-``asyncio.timeout`` makes and cancels a timer every time, which costs more than a whole send. Here one
-timer stays armed and looks, when it fires, whether an operation has been under way for too long.
+``asyncio.timeout`` makes and cancels a timer every time, which costs more than a whole send. Here
+one timer stays armed and looks, when it fires, whether an operation has been under way for too
+long.
 """
 
 import asyncio
@@ -63,10 +64,11 @@ class TimeLimit:
         task, self._task = self._task, None
         if self._closed:
             self._disarm()
-        if self._expired and task is not None:
-            # As asyncio.timeout: another's cancellation goes on being one.
-            if task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-                raise TimeoutError from error
+        if not self._expired or task is None:
+            return
+        # As asyncio.timeout: another's cancellation goes on being one.
+        if task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise TimeoutError from error
 
     def _arm(self) -> None:
         self._disarm()
