@@ -199,8 +199,14 @@ class Make(Protocol):
 
 @asynccontextmanager
 async def layers() -> AsyncGenerator[Make]:
-    """Yield what makes layers; they are closed afterwards, and then no task may be left."""
+    """Yield what makes layers; they are closed afterwards.
+
+    No task may be left then, and none may have failed without anybody being told.
+    """
     before = asyncio.all_tasks()
+    unseen: list[Any] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: unseen.append(context))
     made: list[Layer] = []
 
     def make(kind: Callable[[MemoryBroker], Backend] = WatchedBackend, **options: Any) -> Layer:
@@ -215,6 +221,7 @@ async def layers() -> AsyncGenerator[Make]:
         await layer.close()
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     assert not left, f"tasks are left after close: {left}"
+    assert not unseen, f"failures that nobody was told of: {unseen}"
 
 
 def frame(

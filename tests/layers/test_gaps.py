@@ -21,7 +21,7 @@ from .backends import (
     packed,
 )
 from .clock import virtual_time
-from .waiting import numbers, read_to_fence, receive
+from .waiting import numbers, read_to_fence, receive, until
 
 LOST = OSError("connection lost")
 
@@ -269,6 +269,7 @@ async def test_behind_a_gap_the_first_message_may_have_any_size(make: Make) -> N
     await layer.group_add("group", channel)
     layer.backend.inbox.gap(LOST)
     layer.backend.inbox.deliver("fc:g.group", frame(message(1)))
+    await until(lambda: layer.stats()["unread"] == 2)
     assert await receive(layer, channel, 2) == [gap("group"), message(1)]
 
 

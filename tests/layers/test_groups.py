@@ -264,6 +264,33 @@ async def test_closing_while_asking_is_an_error_and_no_hang(make: Make) -> None:
         await soon(asking)
 
 
+@virtual_time
+async def test_a_node_that_closes_before_it_answers_is_not_found_in_time() -> None:
+    async with layers() as make:
+        here = make(send_timeout=5.0)
+        there = make(broker=here.broker)
+        channel = await there.new_channel()
+        there.backend.may_subscribe.clear()
+        asking = asyncio.create_task(here.group_add("group", channel))
+        await until(lambda: ["fc:g.group"] in there.backend.subscribed)
+        await there.close()
+        with pytest.raises((ChannelNotFound, BackendUnavailable)):
+            await soon(asking)
+
+
+@pytest.mark.parametrize("error", [BackendUnavailable("no broker"), OSError("broken")])
+async def test_an_answer_that_cannot_be_sent_harms_nobody(make: Make, error: Exception) -> None:
+    here = make(send_timeout=0.1)
+    there = make(broker=here.broker)
+    channel = await there.new_channel()
+    there.backend.publish_error = error
+    with pytest.raises(ChannelNotFound):
+        await here.group_add("group", channel)
+    there.backend.publish_error = None
+    assert there.stats()["groups"] == 1
+    await here.group_add("group", channel)
+
+
 @pytest.mark.parametrize(
     "control",
     [

@@ -203,6 +203,21 @@ async def overload(layer: Layer) -> int:
 ROOMY = {"max_message_size": 2 * MAX_BACKLOG, "capacity_bytes": 8 * MAX_BACKLOG}
 
 
+async def test_a_sender_that_waits_for_this_side_learns_that_the_layer_is_closed(
+    make: Make,
+) -> None:
+    layer = make()
+    await crowd(layer, "crowd", 300)
+    for n in range(HIGH_WATER + 500):
+        layer.backend.inbox.deliver("fc:g.crowd", frame(message(n)))
+    sending = asyncio.create_task(layer.group_send("elsewhere", message(0)))
+    await turns(1)
+    await layer.close()
+    with pytest.raises(BackendUnavailable, match="the layer was closed; the message was not sent"):
+        await soon(sending)
+    assert layer.backend.published == []
+
+
 async def test_what_arrives_too_fast_is_dropped_counted_and_told(make: Make) -> None:
     layer = make(gaps=True, **ROOMY)
     channels = await crowd(layer, "crowd", 1_000)

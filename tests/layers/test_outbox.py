@@ -461,16 +461,18 @@ async def test_closing_does_not_wait_for_ever_for_a_broker_that_hangs() -> None:
 @virtual_time
 async def test_a_send_in_flight_fails_in_time_even_if_closing_is_cancelled() -> None:
     async with layers() as make:
-        layer = make(send_timeout=5.0)
+        layer = make(send_timeout=5.0, max_message_size=20 * MIB)
         first = await blocked(layer)
-        waiting = send(layer, "group", 1)
+        waiting = send(layer, "group", 1, data=b"x" * 17 * MIB)
+        await turns()
+        for_room = send(layer, "group", 2)
         await turns()
         closing = asyncio.create_task(layer.close())
         await turns()
         closing.cancel()
-        _, pending = await asyncio.wait([first, waiting, closing], timeout=30)
+        _, pending = await asyncio.wait([first, waiting, for_room, closing], timeout=30)
         assert not pending
-        for each in (first, waiting):
+        for each in (first, waiting, for_room):
             assert isinstance(each.exception(), BackendUnavailable | LayerClosed)
 
 

@@ -321,6 +321,19 @@ async def test_a_queue_in_a_group_is_never_cut_off(memory: MakeMemory) -> None:
     assert numbers(await receive(layer, "jobs", 1)) == [10]
 
 
+async def test_a_queue_in_a_group_outlives_the_failures_of_its_broker(make: Make) -> None:
+    layer = make(QueuesBackend)
+    await layer.group_add("group", "jobs")
+    for error in (OSError("broken"), BackendUnavailable("no broker"), KeyError("odd")):
+        layer.backend.fake.error = error
+        lost = layer.stats()["undeliverable"]
+        await layer.group_send("group", job(0))
+        await until(lambda lost=lost: layer.stats()["undeliverable"] == lost + 1)
+    layer.backend.fake.error = None
+    await layer.group_send("group", job(1))
+    await until(lambda: len(layer.backend.fake.put_calls) == 4)
+
+
 async def test_flush_ends_the_membership_of_a_queue(memory: MakeMemory) -> None:
     layer = memory()
     await layer.group_add("group", "jobs")
@@ -370,13 +383,18 @@ class FakeQueues:
         self.put_calls: list[tuple[str, bytes, float]] = []
         self.jobs: asyncio.Queue[FakeJob] = asyncio.Queue()
         self.hangs = False
+        self.error: Exception | None = None
 
     async def put(self, queue: str, payload: bytes, expires_in: float, /) -> None:
         self.put_calls.append((queue, payload, expires_in))
+        if self.error is not None:
+            raise self.error
         if self.hangs:
             await asyncio.Event().wait()
 
     async def take(self, queue: str, /) -> Job:
+        if self.error is not None:
+            raise self.error
         return await self.jobs.get()
 
     async def clear(self, prefix: str, /) -> None: ...
@@ -417,6 +435,25 @@ async def test_a_receive_cancelled_before_the_job_is_done_gives_it_back(make: Ma
     await asyncio.wait([working])
     assert working.cancelled()
     assert taken.fate == "released"
+
+
+async def test_a_job_that_is_released_is_the_next_one_again() -> None:
+    queues = InMemoryChannelLayer().create_backend().queues
+    assert queues is not None
+    for payload in (b"first", b"second"):
+        await queues.put("fc:q.jobs", payload, 60.0)
+    taken = await queues.take("fc:q.jobs")
+    await taken.release()
+    again = [(await queues.take("fc:q.jobs")).payload for _ in range(2)]
+    assert again == [b"first", b"second"]
+
+
+async def test_a_backend_that_gives_up_taking_is_no_closed_layer(make: Make) -> None:
+    layer = make(QueuesBackend)
+    await layer.open()
+    layer.backend.fake.error = BackendUnavailable("no broker")
+    with pytest.raises(BackendUnavailable, match="no broker"):
+        await layer.receive("jobs")
 
 
 @pytest.mark.parametrize("payload", [b"", b"garbage", b"\x01\x00\x90", b'{"type": "x"}', b"\x02"])

@@ -1,13 +1,14 @@
 """One timer for many operations: each is limited as ``asyncio.timeout`` would."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
 
 from fast_channels.layers.time_limit import TimeLimit
 
-from .clock import virtual_time
+from .clock import VirtualLoop, virtual_time
 
 
 def now() -> float:
@@ -125,6 +126,14 @@ async def test_closing_while_nothing_is_under_way_leaves_no_timer() -> None:
     assert len(pending_timers(loop)) == 1
     limit.close()
     assert pending_timers(loop) == []
+
+
+def test_outside_a_task_there_is_nothing_to_limit() -> None:
+    with (
+        contextlib.closing(VirtualLoop()) as loop,
+        pytest.raises(RuntimeError, match="awaited by a task"),
+    ):
+        TimeLimit(loop)(5.0).__enter__()
 
 
 def pending_timers(loop: asyncio.AbstractEventLoop) -> list[Any]:

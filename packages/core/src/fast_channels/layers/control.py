@@ -6,6 +6,7 @@ to the asking node's topic.
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from fast_channels.exceptions import BackendUnavailable, ChannelNotFound
 from fast_channels.layers.codec import CONTROL, Entry
 from fast_channels.layers.messages import decode_message, encode_message
 from fast_channels.layers.names import channel_node, check_channel, check_group, node_topic
+
+logger = logging.getLogger("fast_channels.layers")
 
 MAX_SIZE: Final = 4_096
 """Bytes of a control message; its longest parts are two names."""
@@ -104,8 +107,9 @@ class Control:
         answer = {"type": "answer", "number": message["number"], "error": error}
         try:
             await self._tell(sender, answer)
-        except BackendUnavailable:
-            pass  # the asking side runs into its time-out and says so
+        except Exception as failure:
+            # The asking side runs into its time-out and says so.
+            logger.debug("answering node %s failed: %r", sender, failure)
 
     async def _tell(self, node: str, message: dict[str, Any]) -> None:
         payload = encode_message(message, MAX_SIZE)

@@ -7,7 +7,7 @@ on, for as long as that session lasts.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from fast_channels.exceptions import ChannelFull, FastChannelsError
+from fast_channels.exceptions import ChannelFull
 from fast_channels.layers.counters import LossReport
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.messages import encode_message
@@ -62,5 +62,5 @@ class Relays:
                 await put(mailbox.name, encode_message(message, self._options.max_message_size))
             except ChannelFull as error:
                 self._losses.note("overflowed", str(error))
-            except FastChannelsError as error:
+            except Exception as error:  # counted as a loss; the next message is passed on
                 self._losses.note("undeliverable", f"queue {mailbox.name}: {error}")
