@@ -30,6 +30,7 @@ class Printing:
 PROGRAM = """
 import asyncio, logging, sys
 logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(message)s", level=logging.INFO)
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # it tells of slow turns, on a busy machine
 from fast_channels import register_channel_layer
 
 async def main():
