@@ -490,4 +490,5 @@ async def test_a_lost_job_is_one_warning(
     await past(time.monotonic() + 0.05)
     await layer.send("jobs", job(1))
     await receive(layer, "jobs", 1)
+    assert layer.stats()["expired"] == 1
     assert [record.levelno for record in caplog.records] == [logging.WARNING]

@@ -49,6 +49,8 @@ class MemoryQueue:
     def __init__(self, name: str) -> None:
         self.name = name
         self.jobs: deque[MemoryJob] = deque()
+        self.expired = 0
+        """Jobs that nobody took in time."""
         self._takers: deque[asyncio.Future[None]] = deque()
         self._lock = threading.Lock()
 
@@ -97,6 +99,7 @@ class MemoryQueue:
             self.jobs.popleft()
             expired += 1
         if expired:
+            self.expired += expired
             logger.warning("queue %r lost %d jobs that nobody took in time", self.name, expired)
 
     def _wake_one(self) -> None:
@@ -300,16 +303,27 @@ class InMemoryChannelLayer(BaseChannelLayer):
     def __repr__(self) -> str:
         return f"<InMemoryChannelLayer {self._url or 'of its own'}>"
 
+    def stats(self) -> dict[str, int]:
+        """Counters since the layer was made, and what it holds now.
+
+        ``expired`` has the jobs of its queues, too, which layers with one URL and prefix share.
+        """
+        stats = super().stats()
+        stats["expired"] += sum(queue.expired for queue in self._queues().values())
+        return stats
+
+    def _queues(self) -> dict[str, MemoryQueue]:
+        head = f"{self.options.prefix}:q."
+        queues = list(self._broker.queues.items())
+        return {name.removeprefix(head): queue for name, queue in queues if name.startswith(head)}
+
     @property
     def channels(self) -> Mapping[str, Collection[Any]]:
         """Unread messages by channel, in all sessions and queues; read-only."""
         unread: dict[str, Collection[Any]] = {}
         for session in self._sessions.values():
             unread |= {name: tuple(box.queue) for name, box in session.hub.mailboxes.items()}
-        head = f"{self.options.prefix}:q."
-        for name, queue in list(self._broker.queues.items()):
-            if name.startswith(head) and queue.jobs:
-                unread[name.removeprefix(head)] = tuple(queue.jobs)
+        unread |= {name: tuple(queue.jobs) for name, queue in self._queues().items() if queue.jobs}
         return MappingProxyType(unread)
 
     @property
