@@ -78,7 +78,7 @@ def compare(
     spread = "-"
     if len(ratios) > 1:
         low, _, high = quantiles(ratios, n=4, method="inclusive")
-        spread = f"{low:.2g}-{high:.2g}"
+        spread = f"{low:.3g}-{high:.3g}"
     return Row(scenario, case, mine, other, median(ratios), "x", spread, at_most, at_least)
 
 

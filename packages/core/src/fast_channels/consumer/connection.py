@@ -46,6 +46,7 @@ class Connection(Mailbox):
         "_client_handlers",
         "_context",
         "_cut",
+        "_dispatches",
         "_end_channel",
         "_failure",
         "_handover",
@@ -82,6 +83,7 @@ class Connection(Mailbox):
         self._end_channel: Callable[[], None] | None = None
         self._client_handlers = client_handlers(type(consumer))
         self._layer_handlers = layer_handlers(type(consumer))
+        self._dispatches = consumer.overrides_dispatch
         self._in_place = in_place.enabled()
         self._context = copy_context()
         self._main = _serving_task()
@@ -346,30 +348,27 @@ class Connection(Mailbox):
         await self._room.wait()
 
     def _for_client(self, event: Message) -> Any:
-        consumer = self.consumer
         if event is _OVERFLOWN:
             return self._cut_off()
         if event["type"] in _FAREWELLS:
             self.told = True
-            if self._client_handlers[event["type"]] is None and not consumer.overrides_dispatch:
+            if self._client_handlers[event["type"]] is None and not self._dispatches:
                 return _raise(StopConsumer())
         return self._for_event(event)
 
     def _for_event(self, event: Message) -> Any:
         consumer = self.consumer
-        if consumer.overrides_dispatch:
-            return consumer.dispatch(event)
         name = self._client_handlers[event["type"]]
-        if name is None:
-            return consumer.unknown_message(event)
-        return getattr(consumer, name)(event)
+        if self._dispatches:
+            name = "dispatch"
+        return getattr(consumer, name or "unknown_message")(event)
 
     def _for_layer(self, message: Message) -> Any:
         consumer, kind = self.consumer, message["type"]
         name = self._layer_handlers[kind]
         if name is None:
             return (consumer.pass_on if kind in PASSED_ON else consumer.unknown_message)(message)
-        if consumer.overrides_dispatch and kind != GAP:
+        if self._dispatches and kind != GAP:
             return consumer.dispatch(message)
         return getattr(consumer, name)(message)
 

@@ -247,13 +247,15 @@ def _fitting(reason: str) -> str:
 class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
     """A WebSocket that speaks JSON, in text frames."""
 
-    _encodes: bool = False
-    """True where a subclass has an ``encode_json`` of its own."""
+    _overrides: bool = False
+    """True where a subclass has a ``send`` or ``encode_json`` of its own."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        ours = AsyncJsonWebsocketConsumer.__dict__["encode_json"].__func__
-        cls._encodes = getattr(cls.encode_json, "__func__", None) is not ours
+        ours = AsyncJsonWebsocketConsumer
+        cls._overrides = cls.send is not ours.send or (
+            getattr(cls.encode_json, "__func__", None) is not vars(ours)["encode_json"].__func__
+        )
 
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
@@ -272,8 +274,17 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
 
     async def send_json(self, content: Any, close: bool | int = False) -> None:
         """The server has the content as a text frame."""
-        text = await self.encode_json(content) if self._encodes else _json_text(content)
-        await self.send(text, close=close)
+        if self._overrides or close:
+            await self.send(await self.encode_json(content), close=close)
+            return
+        message = {"type": "websocket.send", "text": _json_text(content)}
+        if self._state == CLOSED:
+            self._left_unsent(message)
+            return
+        try:  # as send, without the call: this is the hot path
+            await self.base_send(message)
+        except OSError as error:
+            self._lost(error)
 
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
