@@ -1,7 +1,36 @@
-"""Clients for tests, which talk to an ASGI application in the same event loop, without a server."""
+"""For tests: clients of an ASGI application, and the conformance kit for backend authors.
+
+The clients talk to the application in the same event loop, without a server. The kit
+(``BackendTests``) needs pytest and is loaded when first asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from fast_channels.testing.application import ApplicationCommunicator
 from fast_channels.testing.http import HttpCommunicator
 from fast_channels.testing.websocket import WebsocketCommunicator
 
-__all__ = ["ApplicationCommunicator", "HttpCommunicator", "WebsocketCommunicator"]
+if TYPE_CHECKING:
+    from fast_channels.testing.conformance import BackendTests
+
+__all__ = [
+    "ApplicationCommunicator",
+    "BackendTests",
+    "HttpCommunicator",
+    "WebsocketCommunicator",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        import pytest
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{name} needs pytest; run: pip install 'fast-channels[testing]'"
+        ) from error
+    # Before the import: a failing clause then shows both sides of its comparison.
+    pytest.register_assert_rewrite("fast_channels.testing.conformance")
+    return getattr(importlib.import_module("fast_channels.testing.conformance"), name)

@@ -1,0 +1,9 @@
+"""The conformance kit: what a backend, its queues and its layer must do, as tests to subclass.
+
+An author writes one class and one method; every law of ``Backend`` is a clause, named as a
+sentence. Clauses bring their own event loop, so no pytest plugin and no setting is needed.
+"""
+
+from fast_channels.testing.conformance.backend import BackendTests
+
+__all__ = ["BackendTests"]

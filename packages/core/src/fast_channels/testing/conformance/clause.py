@@ -1,0 +1,71 @@
+"""One clause of the kit: a test that brings its own event loop.
+
+A clause is a coroutine function to who writes it and a plain function to pytest, so it runs the
+same under pytest-asyncio in either mode, under anyio, and under no plugin at all. Around every
+clause the same is checked: it ends, no task is left, and nothing failed where nobody looked.
+"""
+
+import asyncio
+import functools
+import gc
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from typing import Any, Final, TypeVar
+
+from fast_channels.testing.conformance.sealed import MARK, Sealed
+
+
+class Suite(Sealed):
+    """What every suite of the kit has: its patience, its loop, and what it must close."""
+
+    patience: float = 5.0
+    """Seconds that a clause waits for what has to come. A slow broker needs more."""
+
+    quiet: float = 0.1
+    """Seconds for which, besides a fence, nothing may come where nothing may."""
+
+    limit: float = 25.0
+    """Seconds after which a clause that has not ended has failed."""
+
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    """Makes the event loop of a clause; None: asyncio's. ``staticmethod(uvloop.new_event_loop)``
+    runs the suite on uvloop."""
+
+    closing: AsyncExitStack
+    """Closes what the running clause has opened."""
+
+
+S = TypeVar("S", bound=Suite)
+
+
+def clause(test: Callable[[S], Coroutine[Any, Any, None]]) -> Callable[[S], None]:
+    """Return the pytest test that runs the coroutine function on an event loop of its own."""
+
+    @functools.wraps(test)
+    def run(suite: S) -> None:
+        with asyncio.Runner(loop_factory=suite.loop_factory) as runner:
+            runner.run(_watched(suite, test))
+
+    del run.__wrapped__  # pytest plugins would see the coroutine function behind it
+    setattr(run, MARK, True)
+    return run
+
+
+async def _watched(suite: S, test: Callable[[S], Coroutine[Any, Any, None]]) -> None:
+    unseen: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: unseen.append(context))
+    loop.slow_callback_duration = 10.0  # no verdict may depend on how busy the machine is
+    before = asyncio.all_tasks()
+    async with asyncio.timeout(suite.limit):
+        async with AsyncExitStack() as suite.closing:
+            await test(suite)
+        for _ in range(_TURNS):  # what was cancelled may need a turn to end
+            await asyncio.sleep(0)
+    gc.collect()  # a task that died with an exception tells so only when it is collected
+    left = asyncio.all_tasks() - before
+    assert not left, f"tasks are left after everything was closed: {left}"
+    assert not unseen, f"failures that nobody was told of: {unseen}"
+
+
+_TURNS: Final = 5
