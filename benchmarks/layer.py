@@ -4,22 +4,27 @@
   CPU time, one at a time.
 - group_add and group_discard: pairs for each second of CPU time, over 1,000 channels, into one
   group, and each into a group of its own.
-- a frame: encoding one message into a broker payload and decoding it, as every broker costs it.
+- a frame: encoding one message into a broker payload and decoding it, as every broker costs it;
+  open, and sealed as with ``encryption_keys``.
 
 All but the frame have fast-channels 1.1's in-memory layer as a reference.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.processes import OURS, in_turns, peers
 from benchmarks.table import Row, compare
 from benchmarks.table import measure as text
 from benchmarks.worker import MESSAGE, Stopwatch, work
 
+if TYPE_CHECKING:
+    from fast_channels.layers.codec import Frames
+
 SECONDS: Final = 0.3
 CHANNELS: Final = 1_000
+FRAMES: Final = 20_000
 CALLS: Final = ("send to receive", "join and leave one group", "join and leave own groups")
 
 
@@ -78,33 +83,46 @@ async def calls() -> dict[str, float]:
 
 
 def frame() -> dict[str, float]:
-    """Measure what a frame of one message costs."""
-    from fast_channels.layers.codec import (
-        Entry,
-        decode_entries,
-        decode_frame,
-        encode_entries,
-        encode_frame,
-    )
+    """Measure what a frame of one message costs, open and sealed."""
+    from fast_channels.layers.codec import Frames, OpenFrames
+    from fast_channels.layers.sealing import SealedFrames
+
+    kinds: dict[str, Frames] = {
+        "a frame": OpenFrames(),
+        "a sealed frame": SealedFrames([b"a key of at least 16 characters"], False),
+    }
+    return {
+        f"{step} {kind}{size}": cost
+        for kind, frames in kinds.items()
+        for size, message in (("", MESSAGE), (", 64 KiB", {**MESSAGE, "text": "x" * 65_536}))
+        for step, cost in steps(frames, message).items()
+    }
+
+
+def steps(frames: "Frames", message: dict[str, Any]) -> dict[str, float]:
+    """Return what encoding the message and decoding it costs each, in microseconds."""
+    from fast_channels.layers.codec import Entry, decode_entries, encode_entries
     from fast_channels.layers.messages import decode_message, encode_message
 
+    topic, node = "fc:g.room", "0123456789abcdef"
+
     def encode() -> bytes:
-        payload = encode_message(MESSAGE, 1_048_576)
-        return encode_frame("0123456789abcdef", 1_000, 999, encode_entries([Entry(payload)]))
+        body = encode_entries([Entry(encode_message(message, 1_048_576))])
+        return frames.encode(topic, node, 1_000, 999, body)
 
     def decode() -> dict[str, Any]:
-        _, received = decode_frame(encoded)
+        _, received = frames.decode(topic, encoded)
         return decode_message(decode_entries(received.body)[0].payload)
 
     encoded = encode()
-    if decode() != MESSAGE:
+    if decode() != message:
         raise RuntimeError("a frame does not decode to what was encoded")
     result: dict[str, float] = {}
-    for name, function in (("encode a frame", encode), ("decode a frame", decode)):
+    for name, function in (("encode", encode), ("decode", decode)):
         watch = Stopwatch()
-        for _ in range(50_000):
+        for _ in range(FRAMES):
             function()
-        result[name] = watch.each(50_000)
+        result[name] = watch.each(FRAMES)
     return result
 
 

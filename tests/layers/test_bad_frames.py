@@ -40,7 +40,6 @@ BAD = {
     "one byte": b"\x01",
     "wrong version": b"\x02" + GOOD[1:],
     "unknown flags": b"\x01\x40" + GOOD[2:],
-    "sealed": b"\x01\x01" + GOOD[2:],
     "truncated": GOOD[:-3],
     "no msgpack": b"\x01\x00\xc1\xc1\xc1",
     "another structure": b"\x01\x00" + msgspec.msgpack.encode({"node": 1}),

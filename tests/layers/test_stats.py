@@ -18,6 +18,7 @@ COUNTERS = {
     "backlogged",
     "undeliverable",
     "malformed",
+    "refused",
     "repeated",
     "gaps",
     "failed",

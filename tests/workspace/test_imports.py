@@ -24,6 +24,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "layers.options",
         "layers.messages",
         "layers.codec",
+        "layers.sealing",
         "layers.fragments",
         "layers.sequence",
         "layers.tails",

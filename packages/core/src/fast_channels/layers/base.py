@@ -4,13 +4,15 @@ import asyncio
 import os
 import weakref
 from asyncio import get_running_loop
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Unpack
 
 from fast_channels.exceptions import ChannelNotFound, InvalidChannelLayerError, LayerClosed
 from fast_channels.layers.backend import Backend
 from fast_channels.layers.channel import LocalChannel
-from fast_channels.layers.codec import Entry
+from fast_channels.layers.codec import Entry, Frames, OpenFrames
 from fast_channels.layers.compat import ChannelsNames
 from fast_channels.layers.counters import Counters
 from fast_channels.layers.jobs import JobQueues
@@ -69,6 +71,7 @@ class BaseChannelLayer(ChannelsNames):
                 **options,
             }
         )
+        self._make_frames = _frame_maker(self.options)
         self._closed = False
         self._sessions: dict[asyncio.AbstractEventLoop, Session] = {}
         self._opening: dict[asyncio.AbstractEventLoop, _Opening] = {}
@@ -150,7 +153,7 @@ class BaseChannelLayer(ChannelsNames):
 
     async def _open_session(self, loop: asyncio.AbstractEventLoop) -> Session:
         self._forget_ended()
-        session = Session(self, loop, self.create_backend(), self.options)
+        session = Session(self, loop, self.create_backend(), self.options, self._make_frames())
         await session.open()
         self._sessions[loop] = session
         return session
@@ -316,6 +319,20 @@ class BaseChannelLayer(ChannelsNames):
             "groups": sum(session.hub.group_count for session in live),
             "unread": sum(session.hub.unread for session in live),
         }
+
+
+def _frame_maker(options: LayerOptions) -> Callable[[], Frames]:
+    """Return what makes the frames of a session; loads the cipher only where it is asked for."""
+    if options.encryption_keys is None:
+        return OpenFrames
+    try:
+        from fast_channels.layers.sealing import SealedFrames
+    except ImportError as error:
+        raise InvalidChannelLayerError(
+            "encryption_keys needs the package cryptography, which cannot be imported "
+            f"({error}); run: pip install 'fast-channels[crypto]'"
+        ) from error
+    return partial(SealedFrames, options.encryption_keys, options.accept_plain)
 
 
 def _in_child() -> None:

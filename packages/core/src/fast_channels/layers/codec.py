@@ -8,7 +8,7 @@ plain JSON message, so that anything that can publish can send to a group.
 """
 
 import time
-from typing import Annotated, Final
+from typing import Annotated, Final, Protocol
 
 import msgspec
 
@@ -25,6 +25,10 @@ OVERHEAD: Final = 160
 
 class FrameError(ValueError):
     """The payload is no frame of this version."""
+
+
+class SealError(FrameError):
+    """The payload is not sealed, or by none of this layer's keys, or was changed or moved."""
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False):
@@ -62,24 +66,66 @@ _HEAD: Final = bytes((VERSION, 0))
 
 
 def encode_frame(node: str, seq: int, prev: int, body: bytes, flags: int = 0) -> bytes:
-    """Return the payload of one frame."""
-    head = bytes((VERSION, flags)) if flags else _HEAD
-    return head + _encode(Frame(node, seq, prev, time.time(), body))
+    """Return the payload of one frame, sent now."""
+    return pack_frame(flags, Frame(node, seq, prev, time.time(), body))
 
 
-def decode_frame(payload: bytes) -> tuple[int, Frame]:
-    """Return the flags and the frame; raises ``FrameError`` for anything else."""
+def pack_frame(flags: int, frame: Frame) -> bytes:
+    """Return the payload of the frame."""
+    return (bytes((VERSION, flags)) if flags else _HEAD) + _encode(frame)
+
+
+def decode_frame(payload: bytes, known: int = FRAGMENT) -> tuple[int, Frame]:
+    """Return the flags and the frame; raises ``FrameError`` for anything else.
+
+    A flag that is not in ``known`` is an error.
+    """
     if len(payload) < 3:
         raise FrameError(f"frame of {len(payload)} bytes is too short")
     version, flags = payload[0], payload[1]
     if version != VERSION:
         raise FrameError(f"frame has version {version}, this side reads version {VERSION}")
-    if flags & ~FRAGMENT:
+    if flags & ~known:
+        if flags & SEALED:
+            raise SealError("frame is sealed, and this layer has no encryption_keys")
         raise FrameError(f"frame has the flags {flags:#x}, which this layer does not read")
     try:
         return flags, _decode_frame(memoryview(payload)[2:])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise FrameError(f"frame is truncated or malformed: {error}") from error
+
+
+class Frames(Protocol):
+    """How one session makes frames of bodies, and reads them."""
+
+    plain: bool
+    """True when payloads that anyone could have made are read, too."""
+
+    def encode(
+        self, topic: str, node: str, seq: int, prev: int, body: bytes, flags: int = 0
+    ) -> bytes:
+        """Return the payload of one frame for the topic."""
+        ...
+
+    def decode(self, topic: str, payload: bytes) -> tuple[int, Frame]:
+        """Return the flags and the frame, its body readable; raises ``FrameError``."""
+        ...
+
+
+class OpenFrames:
+    """Frames as they are."""
+
+    plain = True
+
+    def encode(
+        self, topic: str, node: str, seq: int, prev: int, body: bytes, flags: int = 0
+    ) -> bytes:
+        """Return the payload of one frame; the topic is not part of it."""
+        return encode_frame(node, seq, prev, body, flags)
+
+    def decode(self, topic: str, payload: bytes) -> tuple[int, Frame]:
+        """Return the flags and the frame; raises ``FrameError``."""
+        return decode_frame(payload)
 
 
 def encode_entries(entries: list[Entry]) -> bytes:

@@ -36,6 +36,8 @@ class Counters:
     """Messages for a channel of this process that is gone."""
     malformed: int = 0
     """Payloads that could not be read and were skipped."""
+    refused: int = 0
+    """Payloads that were skipped: sealed with another key, or not sealed where keys are set."""
     repeated: int = 0
     """Frames that arrived again and were dropped."""
     gaps: int = 0

@@ -9,13 +9,7 @@ from fast_channels.exceptions import (
     LayerClosed,
 )
 from fast_channels.layers.backend import WorkerQueues
-from fast_channels.layers.codec import (
-    Entry,
-    decode_entries,
-    decode_frame,
-    encode_entries,
-    encode_frame,
-)
+from fast_channels.layers.codec import Entry, SealError, decode_entries, encode_entries
 from fast_channels.layers.messages import decode_message
 from fast_channels.layers.names import queue_name
 from fast_channels.layers.options import LayerOptions
@@ -35,8 +29,9 @@ class JobQueues:
     async def put(self, channel: str, payload: bytes) -> None:
         """The broker holds the message until a worker takes it, at most for ``expiry``."""
         session, timeout = self._session, self._options.send_timeout
-        frame = encode_frame(session.node, 0, 0, encode_entries([Entry(payload, channel)]))
         queue = queue_name(self._options.prefix, channel)
+        body = encode_entries([Entry(payload, channel)])
+        frame = session.frames.encode(queue, session.node, 0, 0, body)
         try:
             async with asyncio.timeout(timeout):
                 await self._queues(channel).put(queue, frame, self._options.expiry)
@@ -70,10 +65,12 @@ class JobQueues:
                 await job.release()
                 raise
             try:
-                (entry,) = decode_entries(decode_frame(job.payload)[1].body)
+                _, frame = self._session.frames.decode(queue, job.payload)
+                (entry,) = decode_entries(frame.body)
                 message = decode_message(entry.payload)
             except ValueError as error:
-                self._session.losses.note("malformed", f"in queue {channel}: {error}")
+                reason = "refused" if isinstance(error, SealError) else "malformed"
+                self._session.losses.note(reason, f"in queue {channel}: {error}")
                 continue
             self._session.counters.delivered += 1
             return message

@@ -14,8 +14,14 @@ Overflow = Literal["drop_newest", "drop_oldest", "disconnect"]
 Pattern = str | re.Pattern[str]
 """A glob (``"chat.*"``) or a compiled regular expression, matched against a whole channel name."""
 
+SHORTEST_KEY: Final = 16
+"""Characters of an encryption key at least: less can be guessed from one recorded frame."""
+
 V = TypeVar("V")
 Patterns = Mapping[Pattern, V] | Iterable[tuple[Pattern, V]]
+
+
+Keys = Iterable[str | bytes]
 
 
 class OptionKeywords(TypedDict, total=False):
@@ -28,6 +34,9 @@ class OptionKeywords(TypedDict, total=False):
     queue_capacity: int | None
     send_timeout: float
     max_message_size: int
+    encryption_keys: Keys | None
+    symmetric_encryption_keys: Keys | None
+    accept_plain: bool
     linger: float
     gaps: bool
 
@@ -69,6 +78,12 @@ class LayerOptions:
     max_message_size: int = 1_048_576
     """A larger encoded message is refused with ``MessageTooLarge``."""
 
+    encryption_keys: tuple[bytes, ...] | None = field(default=None, repr=False)
+    """The first one seals what this layer sends, any one opens; None: nothing is sealed."""
+
+    accept_plain: bool = False
+    """A layer with keys reads unsealed payloads, too."""
+
     linger: float = 2.0
     """How long a topic stays subscribed after its last member left."""
 
@@ -81,6 +96,8 @@ class LayerOptions:
     def __post_init__(self) -> None:
         """Raise ``ValueError`` or ``TypeError`` for a value that cannot be meant."""
         check_prefix(self.prefix)
+        if self.encryption_keys is not None:
+            object.__setattr__(self, "encryption_keys", _checked_keys(self.encryption_keys))
         for name in ("capacity", "capacity_bytes", "max_message_size"):
             _positive_int(name, getattr(self, name))
         if self.queue_capacity is not None:
@@ -100,7 +117,15 @@ class LayerOptions:
 
     @classmethod
     def checked(cls, options: Mapping[str, object]) -> "LayerOptions":
-        """Make options of keyword arguments; an unknown one is an error that lists the known."""
+        """Make options of keyword arguments; an unknown one is an error that lists the known.
+
+        ``symmetric_encryption_keys`` is another name of ``encryption_keys``.
+        """
+        options = dict(options)
+        if "symmetric_encryption_keys" in options:
+            keys = options.pop("symmetric_encryption_keys")
+            if options.setdefault("encryption_keys", keys) is not keys:
+                raise TypeError("encryption_keys and symmetric_encryption_keys are the same option")
         for name in options:
             if name not in OPTION_NAMES:
                 raise TypeError(
@@ -151,6 +176,30 @@ def _first_match(patterns: tuple[tuple[re.Pattern[str], V], ...], name: str, def
         if pattern.match(name):
             return value
     return default
+
+
+def _checked_keys(keys: object) -> tuple[bytes, ...]:
+    """Return the keys as bytes. No error shows one."""
+    if isinstance(keys, str | bytes | bytearray) or not isinstance(keys, Iterable):
+        raise TypeError(
+            f"encryption_keys must be a list of keys, the first of which seals, got a "
+            f"{type(keys).__name__}"
+        )
+    checked: list[bytes] = []
+    for number, key in enumerate(cast("Iterable[object]", keys)):
+        if not isinstance(key, str | bytes):
+            kind = type(key).__name__
+            raise TypeError(f"encryption_keys[{number}] must be str or bytes, got a {kind}")
+        if len(key) < SHORTEST_KEY:
+            raise ValueError(
+                f"encryption_keys[{number}] has {len(key)} characters, at least {SHORTEST_KEY} "
+                'are needed; make one with: python -c "import secrets; '
+                'print(secrets.token_urlsafe(32))"'
+            )
+        checked.append(key.encode() if isinstance(key, str) else key)
+    if not checked:
+        raise ValueError("encryption_keys is empty; leave it out to send without sealing")
+    return tuple(checked)
 
 
 def _positive_int(name: str, value: object) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from fast_channels.exceptions import BackendUnavailable, FastChannelsError, PublishFailed
 from fast_channels.layers.backend import Backend, Publication
-from fast_channels.layers.codec import FRAGMENT, OVERHEAD, Entry, encode_entries, encode_frame
+from fast_channels.layers.codec import FRAGMENT, OVERHEAD, Entry, Frames, encode_entries
 from fast_channels.layers.counters import Counters
 from fast_channels.layers.fragments import split
 from fast_channels.layers.sequence import Sequencer
@@ -46,10 +46,12 @@ class Outbox:
         node: str,
         timeout: float,
         counters: Counters,
+        frames: Frames,
     ) -> None:
         self._loop = loop
         self._backend = backend
         self._node = node
+        self._encode = frames.encode
         self._timeout = timeout
         self._counters = counters
         self._sequencer = Sequencer()
@@ -239,9 +241,9 @@ class Outbox:
     def _payloads(self, topic: str, body: bytes) -> list[bytes]:
         limit = self._backend.max_payload
         if limit is None or len(body) + OVERHEAD <= limit:
-            return [encode_frame(self._node, *self._sequencer.next(topic), body)]
+            return [self._encode(topic, self._node, *self._sequencer.next(topic), body)]
         return [
-            encode_frame(self._node, *self._sequencer.next(topic), piece, FRAGMENT)
+            self._encode(topic, self._node, *self._sequencer.next(topic), piece, FRAGMENT)
             for piece in split(body, limit)
         ]
 

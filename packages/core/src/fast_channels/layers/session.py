@@ -26,9 +26,10 @@ from fast_channels.layers.codec import (
     PLAIN,
     Entry,
     FrameError,
+    Frames,
+    SealError,
     decode_entries,
     decode_fragment,
-    decode_frame,
 )
 from fast_channels.layers.control import Control
 from fast_channels.layers.counters import Counters, LossReport
@@ -57,6 +58,7 @@ class Session:
         loop: asyncio.AbstractEventLoop,
         backend: Backend,
         options: LayerOptions,
+        frames: Frames,
     ) -> None:
         counters = Counters()
         self.loop = loop
@@ -64,6 +66,7 @@ class Session:
         self.node = new_node()
         self.closed = False
         self.counters = counters
+        self.frames = frames
         self._layer = layer
         self._options = options
         self._own = node_topic(options.prefix, self.node)
@@ -72,7 +75,7 @@ class Session:
         self.hub = Hub(loop, self.losses, options.gaps)
         self._own_topic = self.hub.topics[self._own] = Topic(self._own)
         timeout = options.send_timeout
-        self.outbox = Outbox(loop, backend, self.node, timeout, counters)
+        self.outbox = Outbox(loop, backend, self.node, timeout, counters, frames)
         self._subscriptions = Subscriptions(loop, backend, options.linger, timeout, self.hub.forget)
         self._control = Control(options.prefix, self.node, timeout, self.outbox.send, self._change)
         max_body = options.max_message_size + backend.frame_bytes + 4_096
@@ -314,11 +317,13 @@ class Session:
         if payload[:1] == PLAIN:
             if record.group is None:
                 raise FrameError("plain JSON is taken for groups only")
+            if not self.frames.plain:
+                raise SealError("plain JSON is not sealed, and accept_plain is off")
             message = decode_plain(payload)
             packed = encode_message(message, self._options.max_message_size)
             self.hub.group(record, packed, message, None)
             return
-        flags, frame = decode_frame(payload)
+        flags, frame = self.frames.decode(topic, payload)
         verdict = record.seen.check(frame.node, frame.seq, frame.prev)
         if verdict == "repeat":
             self.counters.repeated += 1
@@ -359,7 +364,8 @@ class Session:
             mailbox.expect_nothing()
 
     def _skip(self, topic: str, error: Exception) -> None:
-        self.losses.note("malformed", f"on {topic}: {error}")
+        reason = "refused" if isinstance(error, SealError) else "malformed"
+        self.losses.note(reason, f"on {topic}: {error}")
 
     def _given_up(self, topic: str) -> None:
         self.losses.note("malformed", f"on {topic}: the rest of a fragmented message never came")
