@@ -193,3 +193,14 @@ def test_there_is_no_other_name_to_import_by_accident() -> None:
 @pytest.mark.parametrize("hook", ["layer_opened", "consumer_failed"])
 def test_every_hook_is_documented(hook: str) -> None:
     assert getattr(plugins.Hooks, hook).__doc__
+
+
+def test_a_misspelt_hook_is_refused_and_the_plugin_is_told_of_nothing() -> None:
+    class Misspelt:
+        @plugins.hookimpl
+        def layer_open(self, layer: Any) -> None: ...
+
+    plugin = Misspelt()
+    with pytest.raises(ValueError, match=r"implements layer_open, and no hook.*layer_opened"):
+        plugins.register(plugin)
+    assert not plugins.manager().is_registered(plugin)

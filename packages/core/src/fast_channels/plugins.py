@@ -50,6 +50,9 @@ class Hooks:
         """A consumer ended by an exception."""
 
 
+_HOOKS: Final = tuple(name for name in vars(Hooks) if not name.startswith("_"))
+
+
 def __getattr__(name: str) -> Any:
     # pluggy is imported when a plugin asks for the marker, or at the first event.
     if name == "hookimpl":
@@ -64,8 +67,7 @@ def manager() -> "pluggy.PluginManager":
 
     specify = pluggy.HookspecMarker(PROJECT)
     made = pluggy.PluginManager(PROJECT)
-    names = [name for name in vars(Hooks) if not name.startswith("_")]
-    specs = type("Specs", (), {name: specify(getattr(Hooks, name)) for name in names})
+    specs = type("Specs", (), {name: specify(getattr(Hooks, name)) for name in _HOOKS})
     made.add_hookspecs(specs)
     if os.environ.get("FAST_CHANNELS_DISABLE_PLUGINS", "") not in ("", "0"):
         return made
@@ -84,8 +86,25 @@ def manager() -> "pluggy.PluginManager":
 
 
 def register(plugin: object, name: str | None = None) -> None:
-    """The plugin is told of every later event."""
-    manager().register(plugin, name)
+    """The plugin is told of every later event.
+
+    Raises ``ValueError`` for a hook that does not exist, and for a plugin that is registered.
+    """
+    plugins = manager()
+    plugins.register(plugin, name)
+    unknown = [
+        implementation.function.__name__
+        for hook in plugins.get_hookcallers(plugin) or ()
+        if hook.spec is None
+        for implementation in hook.get_hookimpls()
+        if implementation.plugin is plugin
+    ]
+    if unknown:
+        plugins.unregister(plugin)
+        raise ValueError(
+            f"plugin {plugin!r} implements {', '.join(unknown)}, and no hook has that name; "
+            f"the hooks are: {', '.join(_HOOKS)}"
+        )
 
 
 def unregister(plugin: object) -> None:
