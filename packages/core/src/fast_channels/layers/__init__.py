@@ -5,6 +5,7 @@ Backend authors import from here, too: ``Backend`` and what its methods speak of
 
 from fast_channels import plugins as plugins
 from fast_channels.layers.backend import Backend, Inbox, Job, Publication, WorkerQueues
+from fast_channels.layers.backoff import reconnect_delays
 from fast_channels.layers.base import BaseChannelLayer
 from fast_channels.layers.in_memory import InMemoryChannelLayer
 from fast_channels.layers.options import LayerOptions
@@ -33,6 +34,7 @@ __all__ = [
     "channel_layers",
     "get_channel_layer",
     "has_layers",
+    "reconnect_delays",
     "register_channel_layer",
     "unregister_channel_layer",
 ]
