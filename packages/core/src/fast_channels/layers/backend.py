@@ -37,7 +37,10 @@ class Inbox(Protocol):
 
 
 class Job(Protocol):
-    """One message of a worker queue, taken and not yet finished."""
+    """One message of a worker queue, taken and not yet finished.
+
+    Of ``done`` and ``release`` the first call counts; what comes after it does nothing.
+    """
 
     @property
     def payload(self) -> bytes:

@@ -33,14 +33,17 @@ class MemoryJob:
     def __init__(self, payload: bytes, deadline: float, queue: "MemoryQueue") -> None:
         self.payload = payload
         self.deadline = deadline
-        self._queue = queue
+        self._queue: MemoryQueue | None = queue
 
     async def done(self) -> None:
         """The job is finished; it left the queue when it was taken."""
+        self._queue = None
 
     async def release(self) -> None:
-        """The job is first in its queue again."""
-        self._queue.put_back(self)
+        """The job is first in its queue again, unless it was finished or released already."""
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            queue.put_back(MemoryJob(self.payload, self.deadline, queue))
 
 
 class MemoryQueue:
