@@ -12,7 +12,9 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, Final, TypeVar
 
-from fast_channels.testing.conformance.sealed import MARK, Sealed
+import pytest
+
+from fast_channels.testing.conformance.sealed import Sealed, sealed
 
 
 class Suite(Sealed):
@@ -36,32 +38,55 @@ class Suite(Sealed):
 
 
 S = TypeVar("S", bound=Suite)
+Test = Callable[[S], Coroutine[Any, Any, None]]
 
 
-def clause(test: Callable[[S], Coroutine[Any, Any, None]]) -> Callable[[S], None]:
+def clause_unless(
+    missing: Callable[[Any], str | None],
+) -> Callable[[Test[S]], Callable[[S], None]]:
+    """Make a clause that is skipped where ``missing`` returns a reason, which the skip prints."""
+
+    def decorate(test: Test[S]) -> Callable[[S], None]:
+        @functools.wraps(test)
+        def run(suite: S) -> None:
+            __tracebackhide__ = True  # a failure shows the clause, not what runs it
+            if reason := missing(suite):
+                pytest.skip(reason)
+            with asyncio.Runner(loop_factory=suite.loop_factory) as runner:
+                runner.run(_watched(suite, test))
+
+        del run.__wrapped__  # pytest plugins would see the coroutine function behind it
+        return sealed(run)
+
+    return decorate
+
+
+def clause(test: Test[S]) -> Callable[[S], None]:
     """Return the pytest test that runs the coroutine function on an event loop of its own."""
-
-    @functools.wraps(test)
-    def run(suite: S) -> None:
-        with asyncio.Runner(loop_factory=suite.loop_factory) as runner:
-            runner.run(_watched(suite, test))
-
-    del run.__wrapped__  # pytest plugins would see the coroutine function behind it
-    setattr(run, MARK, True)
-    return run
+    return clause_unless(_nothing)(test)
 
 
-async def _watched(suite: S, test: Callable[[S], Coroutine[Any, Any, None]]) -> None:
+def _nothing(suite: Suite) -> None:
+    """Nothing is missing."""
+
+
+async def _watched(suite: S, test: Test[S]) -> None:
     unseen: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: unseen.append(context))
     loop.slow_callback_duration = 10.0  # no verdict may depend on how busy the machine is
     before = asyncio.all_tasks()
-    async with asyncio.timeout(suite.limit):
-        async with AsyncExitStack() as suite.closing:
-            await test(suite)
-        for _ in range(_TURNS):  # what was cancelled may need a turn to end
-            await asyncio.sleep(0)
+    limit = asyncio.timeout(suite.limit)
+    try:
+        async with limit:
+            async with AsyncExitStack() as suite.closing:
+                await test(suite)
+            for _ in range(_TURNS):  # what was cancelled may need a turn to end
+                await asyncio.sleep(0)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise AssertionError(f"the clause did not end within {suite.limit:g} s") from None
     gc.collect()  # a task that died with an exception tells so only when it is collected
     left = asyncio.all_tasks() - before
     assert not left, f"tasks are left after everything was closed: {left}"

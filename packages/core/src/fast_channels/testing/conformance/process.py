@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection
-from typing import cast
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import TypeVar, cast
 
 from fast_channels.layers import Backend, Publication
+
+T = TypeVar("T")
 
 
 class Process:
@@ -55,41 +57,52 @@ class Process:
 
     async def subscribe(self, *topics: str) -> None:
         """The backend is subscribed to the topics."""
-        await self.backend.subscribe(topics)
+        await self.soon(self.backend.subscribe(topics), "subscribe")
 
     async def unsubscribe(self, *topics: str) -> None:
         """The backend is not subscribed to the topics."""
-        await self.backend.unsubscribe(topics)
+        await self.soon(self.backend.unsubscribe(topics), "unsubscribe")
 
     async def publish(self, topic: str, *payloads: bytes) -> None:
         """The broker has the payloads, which went in one call."""
         await self.publish_all([Publication(topic, payload) for payload in payloads])
 
-    async def publish_all(self, publications: Collection[Publication]) -> None:
+    async def publish_all(self, publications: Iterable[Publication]) -> None:
         """The broker has the publications, which went in one call."""
         task = asyncio.current_task()
         self._publishing.add(task)
         try:
-            await self.backend.publish(list(publications))
+            await self.soon(self.backend.publish(list(publications)), "publish")
         finally:
             self._publishing.discard(task)
 
+    async def close(self) -> None:
+        """The backend is closed."""
+        await self.soon(self.backend.close(), "close")
+
     # --- waiting ------------------------------------------------------------------------------
+
+    async def soon(self, call: Awaitable[T], what: str, within: float | None = None) -> T:
+        """Await what has to end within ``within`` seconds (None: patience); fail otherwise."""
+        return await soon(call, what, within or self._patience)
 
     def payloads(self, topic: str) -> list[bytes]:
         """Return what came on the topic until now."""
         return [publication.payload for publication in self.received if publication.topic == topic]
 
-    async def until(self, condition: Callable[[], object], what: str) -> None:
+    async def until(
+        self, condition: Callable[[], object], what: str, within: float | None = None
+    ) -> None:
         """Return when the condition is true; fail, naming ``what``, when patience ends."""
+        within = within or self._patience
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(within):
                 while not condition():
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
             raise AssertionError(
-                f"{what} did not come within {self._patience:g} s; "
+                f"{what} did not come within {within:g} s; "
                 f"came: {len(self.received)} payloads, {len(self.gaps)} gaps; "
                 f"the last: {self.events[-5:]}"
             ) from None
@@ -100,3 +113,19 @@ class Process:
             lambda: len(self.payloads(topic)) >= count, f"payload {count} of topic {topic!r}"
         )
         return self.payloads(topic)
+
+    async def gap_after(self, gaps: int, within: float) -> None:
+        """Wait until there were more gaps than that."""
+        await self.until(lambda: len(self.gaps) > gaps, "the gap after an outage", within)
+
+
+async def soon(call: Awaitable[T], what: str, within: float) -> T:
+    """Await what has to end within that many seconds; fail, naming ``what``, otherwise."""
+    limit = asyncio.timeout(within)
+    try:
+        async with limit:
+            return await call
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise AssertionError(f"{what} did not end within {within:g} s") from None

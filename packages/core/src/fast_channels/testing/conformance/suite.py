@@ -1,13 +1,21 @@
 """What the suites for backends share: building, opening, fencing, breaking the broker."""
 
+import asyncio
 import os
 from abc import abstractmethod
-from contextlib import AbstractAsyncContextManager
-from typing import Any, ClassVar
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, ClassVar, Final, TypeVar
 
 from fast_channels.layers import Backend
 from fast_channels.testing.conformance.clause import Suite
 from fast_channels.testing.conformance.process import Process
+from fast_channels.testing.conformance.sealed import sealed
+
+T = TypeVar("T")
+
+POWERS: Final[dict[str, type["BackendSuite"]]] = {}
+"""The optional powers of a backend, by their attribute, and the suite of each."""
 
 
 class BackendSuite(Suite):
@@ -19,6 +27,23 @@ class BackendSuite(Suite):
 
     no_outage: ClassVar[str | None] = None
     """Why ``outage`` is not there: the outage clauses are skipped, and print this reason."""
+
+    unavailable_within: float = 10.0
+    """Seconds within which calls fail while the broker cannot be reached."""
+
+    recovers_within: float = 10.0
+    """Seconds within which a backend is back when the broker can be reached again."""
+
+    secret: ClassVar[str | None] = None
+    """The password that ``build`` uses: it must not be shown in logs, errors and reprs."""
+
+    def __init_subclass__(cls, power: str | None = None, **kwargs: Any) -> None:
+        """Raise ``TypeError`` where the declared powers are not those of the suites."""
+        super().__init_subclass__(**kwargs)
+        if power is not None:
+            POWERS[power] = cls
+        elif problem := _wrongly_declared(cls):
+            raise TypeError(problem)
 
     @abstractmethod
     def build(self) -> Backend:
@@ -36,18 +61,50 @@ class BackendSuite(Suite):
             'no_outage = "the reason"'
         )
 
+    @sealed
     async def process(self) -> Process:
         """Return a process with a backend of its own, open until the clause ends."""
-        process = Process(self.build(), self.patience)
-        self.closing.push_async_callback(process.backend.close)
-        await process.backend.open(process)
-        self.closing.callback(_refuse_wrong_calls, process)
-        return process
+        return await self.closing.enter_async_context(self.opened())
 
+    @sealed
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[Process]:
+        """Return a process whose backend is open inside the context."""
+        process = Process(self.build(), self.patience)
+        try:
+            await process.soon(process.backend.open(process), "open")
+            yield process
+        finally:
+            await process.close()
+        assert not process.wrong, f"the backend broke the inbox's rules: {process.wrong}"
+
+    @sealed
+    async def elsewhere(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what the coroutine function returns on an event loop in another thread."""
+
+        def run() -> T:
+            with asyncio.Runner(loop_factory=self.loop_factory) as runner:
+                return runner.run(work())
+
+        return await asyncio.to_thread(run)
+
+    @sealed
     def topic(self, name: str = "room") -> str:
         """Return a topic that no other clause, run or suite uses; the same name, the same topic."""
-        return f"{self._token()}:g.{name}"
+        return f"{self.prefix()}:g.{name}"
 
+    @sealed
+    def prefix(self, length: int = 0) -> str:
+        """Return a prefix, at least ``length`` characters long, that no other clause uses."""
+        prefix: str = self.__dict__.setdefault("_prefix", f"kit-{os.urandom(6).hex()}")
+        return prefix.ljust(length, "x")
+
+    @sealed
+    def numbered(self, count: int, first: int = 0) -> list[bytes]:
+        """Return that many payloads, each different."""
+        return [b"%d" % number for number in range(first, first + count)]
+
+    @sealed
     async def fence(self, sender: Process, *receivers: Process) -> None:
         """Everything that ``sender`` published before has come to ``receivers``, if ever it will.
 
@@ -61,10 +118,43 @@ class BackendSuite(Suite):
             await receiver.expect(topic)
             await receiver.unsubscribe(topic)
 
-    def _token(self) -> str:
-        token: str = self.__dict__.setdefault("_prefix", f"kit-{os.urandom(6).hex()}")
-        return token
+    @sealed
+    async def silence(self, sender: Process, *receivers: Process) -> None:
+        """As ``fence``; and for ``quiet`` seconds nothing came that came late."""
+        await self.fence(sender, *receivers)
+        await asyncio.sleep(self.quiet)
 
 
-def _refuse_wrong_calls(process: Process) -> None:
-    assert not process.wrong, f"the backend broke the inbox's rules: {process.wrong}"
+def no_outage(suite: BackendSuite) -> str | None:
+    """Return why the broker cannot be made unreachable; None: it can."""
+    if type(suite).outage is not BackendSuite.outage:
+        return None
+    return suite.no_outage or "the class has neither outage() nor no_outage"
+
+
+def no_secret(suite: BackendSuite) -> str | None:
+    """Return why no password can be looked for; None: one can."""
+    if suite.secret is None:
+        return f"{type(suite).__name__}.secret is None: build() uses no password"
+    return None
+
+
+def _wrongly_declared(cls: type[BackendSuite]) -> str | None:
+    unknown = sorted(cls.capabilities - POWERS.keys())
+    if unknown:
+        return (
+            f"{cls.__name__}.capabilities has {unknown}, which the kit does not know; "
+            f"it knows {sorted(POWERS)}"
+        )
+    for power, suite in POWERS.items():
+        if power in cls.capabilities and not issubclass(cls, suite):
+            return (
+                f"{cls.__name__}.capabilities has {power!r}, but the class is no "
+                f"{suite.__name__}; write: class {cls.__name__}(BackendTests, {suite.__name__})"
+            )
+        if power not in cls.capabilities and issubclass(cls, suite):
+            return (
+                f"{cls.__name__} is a {suite.__name__}, but its capabilities lack {power!r}; "
+                f"write: capabilities = frozenset({{{power!r}}})"
+            )
+    return None
