@@ -3,19 +3,8 @@
 from collections.abc import AsyncGenerator
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from .backends import Make, layers
-
-# The same examples every time, and no verdict that depends on how busy the machine is.
-settings.register_profile(
-    "steady",
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("steady")
 
 
 @pytest.fixture
