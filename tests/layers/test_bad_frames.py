@@ -92,6 +92,27 @@ async def test_a_bad_payload_for_the_node_is_counted_and_what_follows_arrives(
     assert await read_to_fence(layer, channel) == []
 
 
+async def test_a_message_for_nobody_on_a_nodes_topic_is_counted(make: Make) -> None:
+    layer = make()
+    channel = await layer.new_channel()
+    layer.backend.inbox.deliver(node_of(channel), frame(message(1)))
+    assert await read_to_fence(layer, channel) == []
+    assert layer.stats()["malformed"] == 1
+
+
+@pytest.mark.parametrize("node", ["", "two words", "caf\xe9", "x" * 200, "\r\nPUB x 1"])
+async def test_a_question_that_cannot_be_answered_changes_nothing(make: Make, node: str) -> None:
+    """The answer's topic is made of the sender's name, and no broker may be given such a topic."""
+    layer = make()
+    channel = await layer.new_channel()
+    question = {"type": "add", "group": "group", "channel": channel, "number": 1}
+    layer.backend.inbox.deliver(node_of(channel), frame(question, "!", node=node))
+    await read_to_fence(layer, channel)
+    assert layer.stats()["malformed"] == 1
+    assert layer.stats()["groups"] == 0
+    assert {each.topic for each in layer.backend.publications} == {node_of(channel)}
+
+
 async def test_one_bad_message_in_a_frame_costs_the_others_nothing(make: Make) -> None:
     layer = make()
     channel = await member(layer)

@@ -13,7 +13,13 @@ from typing import Any, Final
 from fast_channels.exceptions import BackendUnavailable, ChannelNotFound
 from fast_channels.layers.codec import CONTROL, Entry
 from fast_channels.layers.messages import decode_message, encode_message
-from fast_channels.layers.names import channel_node, check_channel, check_group, node_topic
+from fast_channels.layers.names import (
+    channel_node,
+    check_channel,
+    check_group,
+    check_node,
+    node_topic,
+)
 
 logger = logging.getLogger("fast_channels.layers")
 
@@ -75,6 +81,7 @@ class Control:
             if answer is not None and not answer.done():
                 answer.set_result(str(message.get("error", "")))
         elif message["type"] in ("add", "discard"):
+            check_node(sender)  # the topic of the answer is made of it
             try:
                 check_group(message.get("group"))
                 check_channel(message.get("channel"))

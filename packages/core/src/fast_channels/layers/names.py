@@ -16,6 +16,7 @@ MAX_NAME_LENGTH: Final = 100
 
 _LEGAL: Final = re.compile(r"[A-Za-z0-9\-_.]+")
 _LEGAL_CHANNEL: Final = re.compile(r"[A-Za-z0-9\-_.]+(![A-Za-z0-9\-_.]*)?")
+_NODE: Final = re.compile(r"[0-9a-f]{16}")
 _LEGAL_PREFIX: Final = re.compile(r"[A-Za-z0-9\-_.:]+")
 
 
@@ -73,6 +74,13 @@ def _checked(name: str, kind: str, legal: re.Pattern[str]) -> str:
 def new_node() -> str:
     """Return a fresh random node id (64 bits): one session of a layer in one event loop."""
     return secrets.token_hex(8)
+
+
+def check_node(node: str) -> str:
+    """Return ``node`` if it can be a node's id; raise ``ValueError`` otherwise."""
+    if not _NODE.fullmatch(node):
+        raise ValueError(f"node {node!r:.40} has not 16 hex digits")
+    return node
 
 
 def channel_name(prefix: str, node: str, number: int) -> str:

@@ -349,6 +349,8 @@ class Session:
 
     def _take(self, record: Topic, node: str, entry: Entry) -> None:
         target = entry.target
+        if target is None and record.group is None:
+            raise FrameError("message for nobody came on a node's topic")
         if target is None:
             self.hub.group(record, entry.payload, decode_message(entry.payload), entry.exclude)
         elif record is not self._own_topic:
