@@ -42,7 +42,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("layers.session", "layers.channel", "layers.jobs", "layers.base", "layers.in_memory"),
     ("plugins", "layers.discovery", "layers.registry", "layers"),
     ("consumer", "consumer.*", "lifespan"),
-    ("middleware", "middleware.*", "routing", "worker", "testing", "testing.*", ""),
+    ("middleware", "middleware.*", "routing", "routing.*", "worker", "testing", "testing.*", ""),
 )
 # Old import paths that hand on a backend package's names; they import it when first asked for one.
 HANDS_ON = {"fast_channels.layers.redis": "fast_channels_redis"}

@@ -9,6 +9,7 @@
     │   ├── LayerClosed                the layer was closed by hand
     │   ├── MessageTooLarge            above ``max_message_size``
     │   ├── InvalidFrame               a client's frame is not what the consumer reads
+    │   ├── RouteNotFound              no route for a path, a channel or a type of scope
     │   └── InvalidChannelLayerError   the layer is unknown, misspelt, broken or unfit
     │       └── LayerNotFound          no layer is registered or installed under that name
     ├── AcceptConnection               raised in ``connect()``: accept the socket
@@ -18,7 +19,8 @@
 Programming mistakes (a wrong type, an illegal name) are plain ``TypeError`` and ``ValueError``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 
 
 class FastChannelsError(Exception):
@@ -66,6 +68,22 @@ class InvalidFrame(FastChannelsError, ValueError):
     def __init__(self, reason: str, code: int) -> None:
         super().__init__(reason)
         self.code = code
+
+
+class RouteNotFound(FastChannelsError, ValueError):
+    """A router has no route for ``name``, a path, channel or scope type; it tried ``routes``."""
+
+    def __init__(self, kind: str, name: str, routes: Sequence[str]) -> None:
+        self.kind = kind
+        self.name = name
+        self.routes = list(routes)
+        close = get_close_matches(name, self.routes, n=1)
+        tried = ", ".join(map(repr, self.routes[:20])) or "none"
+        more = f" and {len(self.routes) - 20} more" if len(self.routes) > 20 else ""
+        super().__init__(
+            f"no route found for {kind} {name!r:.200}; routes tried: {tried}{more}"
+            + (f"; did you mean {close[0]!r}?" if close else "")
+        )
 
 
 class InvalidChannelLayerError(FastChannelsError, ValueError):
