@@ -437,6 +437,36 @@ async def test_a_receive_cancelled_before_the_job_is_done_gives_it_back(make: Ma
     assert taken.fate == "released"
 
 
+async def test_a_job_that_was_taken_is_done_when_its_taker_says_so(make: Make) -> None:
+    layer = make(QueuesBackend)
+    await layer.send("jobs", job(1))
+    taken = FakeJob(layer.backend.fake.put_calls[0][1])
+    taken.may_finish.set()
+    layer.backend.fake.jobs.put_nowait(taken)
+    lease = await soon(layer.take("jobs"))
+    assert (lease.message, taken.fate, layer.stats()["delivered"]) == (job(1), "", 0)
+    await lease.done()
+    assert (taken.fate, layer.stats()["delivered"]) == ("done", 1)
+
+
+async def test_a_job_that_was_taken_may_go_back_to_its_queue(memory: MakeMemory) -> None:
+    layer = memory()
+    for n in range(2):
+        await layer.send("jobs", job(n))
+    lease = await soon(layer.take("jobs"))
+    await lease.release()
+    assert numbers(await receive(layer, "jobs", 2)) == [0, 1]
+    assert layer.stats()["delivered"] == 2
+
+
+async def test_only_a_worker_queue_can_be_taken_from(memory: MakeMemory) -> None:
+    layer = memory()
+    with pytest.raises(ValueError, match="is one process's mailbox and no worker queue"):
+        await layer.take(await layer.new_channel())
+    with pytest.raises(TypeError, match="illegal character ' '"):
+        await layer.take("a queue")
+
+
 async def test_a_job_that_is_released_is_the_next_one_again() -> None:
     queues = InMemoryChannelLayer().create_backend().queues
     assert queues is not None
@@ -467,6 +497,7 @@ async def test_a_job_that_cannot_be_read_is_counted_and_skipped(make: Make, payl
         layer.backend.fake.jobs.put_nowait(taken)
     assert await receive(layer, "jobs", 1) == [job(1)]
     assert layer.stats()["malformed"] == 1
+    assert layer.stats()["delivered"] == 1
 
 
 @virtual_time

@@ -81,8 +81,9 @@ class Connection(Mailbox):
         self.code: int | None = None
         """The close code of a connection that this side ends."""
         self._end_channel: Callable[[], None] | None = None
-        self._client_handlers = client_handlers(type(consumer))
         self._layer_handlers = layer_handlers(type(consumer))
+        find = layer_handlers if consumer.scope["type"] == "channel" else client_handlers
+        self._client_handlers = find(type(consumer))  # a worker's events are a layer's messages
         self._dispatches = consumer.overrides_dispatch
         self._in_place = in_place.enabled()
         self._context = copy_context()

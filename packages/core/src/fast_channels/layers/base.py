@@ -15,7 +15,7 @@ from fast_channels.layers.channel import LocalChannel
 from fast_channels.layers.codec import Entry, Frames, OpenFrames
 from fast_channels.layers.compat import ChannelsNames
 from fast_channels.layers.counters import Counters
-from fast_channels.layers.jobs import JobQueues
+from fast_channels.layers.jobs import JobQueues, Lease
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.messages import encode_message
 from fast_channels.layers.names import (
@@ -243,6 +243,18 @@ class BaseChannelLayer(ChannelsNames):
             mailbox = session.readable(channel)
         mailbox.used = True
         return await mailbox.get()
+
+    async def take(self, queue: str) -> Lease:
+        """Wait for a message of the worker queue, which the broker keeps until ``done()``.
+
+        If this process ends before that, or calls ``release()``, another taker gets the message.
+        ``receive`` is the same with ``done()`` at once. Cancelling loses nothing.
+        """
+        check_channel(queue)
+        if channel_node(queue) is not None:
+            raise ValueError(f"channel {queue!r} is one process's mailbox and no worker queue")
+        session = self._session() or await self._open()
+        return await JobQueues(session, self.options, self).lease(queue)
 
     async def flush(self) -> None:
         """This session's unread messages and memberships are gone, and the prefix's queues."""

@@ -8,12 +8,33 @@ from fast_channels.exceptions import (
     InvalidChannelLayerError,
     LayerClosed,
 )
-from fast_channels.layers.backend import WorkerQueues
+from fast_channels.layers.backend import Job, WorkerQueues
 from fast_channels.layers.codec import Entry, SealError, decode_entries, encode_entries
+from fast_channels.layers.counters import Counters
 from fast_channels.layers.messages import decode_message
 from fast_channels.layers.names import queue_name
 from fast_channels.layers.options import LayerOptions
 from fast_channels.layers.session import Session
+
+
+class Lease:
+    """A message of a worker queue, taken and not yet finished: the broker keeps it until then."""
+
+    __slots__ = ("_counters", "_job", "message")
+
+    def __init__(self, message: dict[str, Any], job: Job, counters: Counters) -> None:
+        self.message = message
+        self._job = job
+        self._counters = counters
+
+    async def done(self) -> None:
+        """The message is finished, and nobody else gets it."""
+        await self._job.done()
+        self._counters.delivered += 1
+
+    async def release(self) -> None:
+        """The message is back in its queue; another taker gets it."""
+        await self._job.release()
 
 
 class JobQueues:
@@ -46,10 +67,17 @@ class JobQueues:
         session.counters.sent += 1
 
     async def take(self, channel: str) -> dict[str, Any]:
-        """Wait for a message of the queue; it is finished when this returns.
+        """Wait for a message of the queue; it is finished when this returns."""
+        lease = await self.lease(channel)
+        try:
+            await lease.done()
+        except asyncio.CancelledError:
+            await lease.release()
+            raise
+        return lease.message
 
-        What cannot be read is counted and skipped.
-        """
+    async def lease(self, channel: str) -> Lease:
+        """Wait for a message of the queue; what cannot be read is counted, finished and skipped."""
         queues = self._queues(channel)
         queue = queue_name(self._options.prefix, channel)
         while True:
@@ -60,20 +88,13 @@ class JobQueues:
                     raise LayerClosed(f"{self._layer} was closed") from error
                 raise
             try:
-                await job.done()
-            except asyncio.CancelledError:
-                await job.release()
-                raise
-            try:
                 _, frame = self._session.frames.decode(queue, job.payload)
                 (entry,) = decode_entries(frame.body)
-                message = decode_message(entry.payload)
+                return Lease(decode_message(entry.payload), job, self._session.counters)
             except ValueError as error:
                 reason = "refused" if isinstance(error, SealError) else "malformed"
                 self._session.losses.note(reason, f"in queue {channel}: {error}")
-                continue
-            self._session.counters.delivered += 1
-            return message
+                await job.done()
 
     def _queues(self, channel: str) -> WorkerQueues:
         queues = self._session.backend.queues
