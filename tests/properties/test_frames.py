@@ -295,7 +295,7 @@ class Attacked:
     def check(self) -> None:
         """The channels got what they should, and are where they were; the group works."""
         stats = self.layer.stats()
-        assert stats["malformed"] + stats["undeliverable"] == self.lost
+        assert stats["malformed"] + stats["refused"] + stats["undeliverable"] == self.lost
         for channel, expected in self.expected.items():
             assert list(map(repr, self.read(channel))) == list(map(repr, expected))
         self.check_memberships()

@@ -23,6 +23,7 @@ from fast_channels.layers import Publication
 from fast_channels.layers.codec import (
     FRAGMENT,
     Entry,
+    OpenFrames,
     decode_entries,
     decode_fragment,
     decode_frame,
@@ -97,7 +98,7 @@ class Sendings(RuleBasedStateMachine):
         self.loop = SteppedLoop()
         self.backend = ScriptedBackend(max_payload)
         self.counters = Counters()
-        self.outbox = Outbox(self.loop, self.backend, "0" * 16, 5.0, self.counters)
+        self.outbox = Outbox(self.loop, self.backend, "0" * 16, 5.0, self.counters, OpenFrames())
         self.sendings: list[Sending] = []
         self.due: dict[int, set[str]] = {}
         """The errors that a sender may get: the broker's, about a publication of its own."""
