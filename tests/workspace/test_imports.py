@@ -19,6 +19,7 @@ CORE = "fast_channels"
 # package x, "x" alone is x or its __init__, and "" is the __init__ of core itself.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("exceptions", "type_defs", "utils", "layers.names", "layers.events", "layers.backoff"),
+    ("layers.forks", "layers.loops"),
     ("layers.protocol", "layers.backend"),
     (
         "layers.options",
@@ -36,6 +37,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "layers.subscriptions",
         "layers.sweeper",
         "layers.compat",
+        "layers.sync",
     ),
     ("layers.hub",),
     ("layers.history", "layers.presence", "layers.control"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import weakref
 from asyncio import get_running_loop
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from fast_channels.layers.channel import LocalChannel
 from fast_channels.layers.codec import Entry, Frames, OpenFrames
 from fast_channels.layers.compat import ChannelsNames
 from fast_channels.layers.counters import Counters
+from fast_channels.layers.forks import abandon
 from fast_channels.layers.jobs import JobQueues, Lease
+from fast_channels.layers.loops import run_elsewhere
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.messages import encode_message
 from fast_channels.layers.names import (
@@ -28,12 +31,10 @@ from fast_channels.layers.names import (
 )
 from fast_channels.layers.options import LayerOptions, OptionKeywords, Patterns
 from fast_channels.layers.session import MakeMailbox, Session
+from fast_channels.layers.sync import SyncLayer
 from fast_channels.type_defs import ChannelMessage
 
 _layers: "weakref.WeakSet[BaseChannelLayer]" = weakref.WeakSet()
-_inherited: Final[list[Session]] = []
-"""Sessions of the parent process, in a forked child: never used, and never closed either, for
-closing a shared connection would say goodbye in the parent's name."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +77,10 @@ class BaseChannelLayer(ChannelsNames):
         self._sessions: dict[asyncio.AbstractEventLoop, Session] = {}
         self._opening: dict[asyncio.AbstractEventLoop, _Opening] = {}
         self._past = Counters()
+        self._lock = threading.RLock()
+        """Held while ended sessions are forgotten, and their counts added to those of the past."""
+        self.sync: Final = SyncLayer(self, self.options.send_timeout)
+        """The layer for code without an event loop."""
         _layers.add(self)
 
     def create_backend(self) -> Backend:
@@ -120,8 +125,8 @@ class BaseChannelLayer(ChannelsNames):
             if loop is here:
                 await session.close()
             elif loop.is_running():
-                closing = asyncio.run_coroutine_threadsafe(session.close(), loop)
-                await asyncio.wrap_future(closing)
+                # Sending what was accepted may take that long, and so may saying goodbye.
+                await run_elsewhere(loop, session.close, 2 * self.options.send_timeout)
         self._forget_ended()
 
     def _session(self) -> Session | None:
@@ -156,6 +161,8 @@ class BaseChannelLayer(ChannelsNames):
         session = Session(self, loop, self.create_backend(), self.options, self._make_frames())
         await session.open()
         self._sessions[loop] = session
+        if self._closed:  # meanwhile, by another loop, which perhaps has not seen it
+            await session.close()
         return session
 
     def _opened(self, opening: _Opening) -> None:
@@ -171,16 +178,23 @@ class BaseChannelLayer(ChannelsNames):
             del self._opening[opening.loop]
 
     def _forget_ended(self) -> None:
-        for loop, session in list(self._sessions.items()):
-            if session.closed or loop.is_closed():
-                self._past.add(session.counters)
-                del self._sessions[loop]
+        with self._lock:
+            for loop, session in list(self._sessions.items()):
+                if session.closed or loop.is_closed():
+                    self._past.add(session.counters)
+                    del self._sessions[loop]
+            for loop in list(self._opening):
+                if loop.is_closed():
+                    self._opening.pop(loop, None)
 
     def disown(self) -> None:
         """The sessions are the parent process's: this forked child opens its own."""
-        _inherited.extend(self._sessions.values())
+        for session in self._sessions.values():
+            session.disown()
+        abandon(self._sessions, self._opening)
         self._sessions = {}
         self._opening = {}
+        self._lock = threading.RLock()  # another thread of the parent may have held it
 
     async def _here(self) -> Session:
         return self._session() or await self._open()
@@ -319,8 +333,9 @@ class BaseChannelLayer(ChannelsNames):
     def stats(self) -> dict[str, int]:
         """Counters since the layer was made, and what its sessions hold now."""
         counters = Counters()
-        counters.add(self._past)
-        sessions = list(self._sessions.values())
+        with self._lock:
+            counters.add(self._past)
+            sessions = list(self._sessions.values())
         for session in sessions:
             counters.add(session.counters)
         live = [session for session in sessions if not session.closed]
@@ -348,7 +363,7 @@ def _frame_maker(options: LayerOptions) -> Callable[[], Frames]:
 
 
 def _in_child() -> None:
-    for layer in _layers:
+    for layer in list(_layers):
         layer.disown()
 
 

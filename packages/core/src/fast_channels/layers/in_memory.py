@@ -124,6 +124,13 @@ class MemoryBroker:
         self._backends: list[MemoryBackend] = []
         self.queues: dict[str, MemoryQueue] = {}
 
+    def disown(self) -> None:
+        """This forked child's broker is empty: what there was belongs to the parent process."""
+        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._subscribers = {}
+        self._backends = []
+        self.queues = {}
+
     def enter(self, backend: "MemoryBackend") -> None:
         """The backend takes part; those whose loop was closed under them do not any more."""
         with self._lock:
@@ -305,6 +312,11 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     def __repr__(self) -> str:
         return f"<InMemoryChannelLayer {self._url or 'of its own'}>"
+
+    def disown(self) -> None:
+        """The sessions and the broker's content are the parent process's."""
+        super().disown()
+        self._broker.disown()
 
     def stats(self) -> dict[str, int]:
         """Counters since the layer was made, and what it holds now.

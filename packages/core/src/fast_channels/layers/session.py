@@ -115,6 +115,12 @@ class Session:
             await self._shut()
             await self._lifetime.aclose()
 
+    def disown(self) -> None:
+        """It is the parent process's, and nothing that runs in this forked child closes it."""
+        self.closed = True
+        self._end = self.loop.create_future()
+        self._end.set_result(None)
+
     async def _live(self) -> AsyncGenerator[None, None]:
         try:
             yield

@@ -1,0 +1,48 @@
+"""One event loop has something done by another, in whichever thread that runs."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, Final
+
+LOOK_AGAIN: Final = 0.1
+"""Seconds between two looks whether the other loop is still there to answer."""
+
+
+async def run_elsewhere(
+    loop: asyncio.AbstractEventLoop,
+    function: Callable[[], Coroutine[Any, Any, None]],
+    seconds: float,
+) -> None:
+    """The other loop has run the function, or was closed, or did neither for that long.
+
+    What the function raises is raised here, unless the other loop's end cancelled it.
+    """
+    ended: Future[None] = Future()
+    tasks: list[asyncio.Task[None]] = []  # a loop holds its tasks weakly
+
+    def start() -> None:
+        tasks.append(loop.create_task(function()))
+        tasks[0].add_done_callback(finish)
+
+    def finish(task: "asyncio.Task[None]") -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            ended.set_result(None)
+        else:
+            ended.set_exception(error)
+
+    try:
+        # Not run_coroutine_threadsafe: a loop that ends first would leave a coroutine unawaited.
+        loop.call_soon_threadsafe(start)
+    except RuntimeError:
+        return  # the loop is closed
+    waiting = asyncio.wrap_future(ended)
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not waiting.done() and not loop.is_closed():
+        left = deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            return
+        await asyncio.wait([waiting], timeout=min(left, LOOK_AGAIN))
+    if waiting.done():
+        waiting.result()

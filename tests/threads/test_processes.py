@@ -1,0 +1,111 @@
+"""Processes that used a layer: how they end, and what they may fork."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from tests.tcp_broker import TCPBroker
+
+from .conftest import HERE, PATIENCE, Play, environment
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+# --- the end of a process ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["", "memory://"])
+@pytest.mark.parametrize("scenario", ["ends_normally", "ends_by_exit", "ends_under_a_receiver"])
+def test_a_process_that_used_layer_sync_says_goodbye_and_ends_without_a_word(
+    play: Play, broker: TCPBroker, scenario: str, url: str
+) -> None:
+    play(scenario, url=url)
+    assert broker.dropped == 0
+
+
+def test_a_process_ends_while_its_daemon_threads_send(play: Play, broker: TCPBroker) -> None:
+    play("ends_under_senders")
+    assert broker.dropped == 0
+
+
+def test_functions_that_run_at_exit_may_still_send(play: Play, broker: TCPBroker) -> None:
+    assert play("ends_after_use_from_atexit") == "arrived\n"
+    assert broker.dropped == 0
+
+
+def test_a_frozen_broker_keeps_a_process_no_longer_than_the_send_timeout(
+    broker: TCPBroker,
+) -> None:
+    command = [str(HERE / "scenarios.py"), "ends_while_the_broker_is_frozen", broker.url]
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-X", "dev", *command],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "freeze\n"
+        broker.answering.clear()
+        frozen = time.monotonic()
+        _, errors = process.communicate("frozen\n", timeout=PATIENCE)
+        took = time.monotonic() - frozen
+    assert (process.returncode, errors) == (0, "")
+    # The send timeout is 2 s; it was not let go of at once, either.
+    assert 1.5 < took < 10
+    broker.wait_for(lambda: broker.connections == 0)
+
+
+def test_ctrl_c_ends_a_call_and_not_the_background_loop(play: Play, broker: TCPBroker) -> None:
+    play("is_interrupted")
+    assert (broker.total, broker.dropped) == (1, 0)
+
+
+# --- forks ------------------------------------------------------------------------------------
+
+
+@needs_fork
+@pytest.mark.parametrize(("url", "ending"), [("", "exit"), ("", "os._exit"), ("memory://", "exit")])
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        "fork_after_sync",
+        "fork_in_a_running_loop",
+        "fork_beside_a_running_loop",
+        "fork_while_a_loop_rests",
+    ],
+)
+def test_a_forked_child_uses_the_layer_and_leaves_its_parent_s_connection_alone(
+    play: Play, broker: TCPBroker, scenario: str, ending: str, url: str
+) -> None:
+    play(scenario, ending, url=url)
+    assert broker.dropped == 0
+
+
+@needs_fork
+@pytest.mark.parametrize("url", ["", "memory://"])
+def test_children_forked_while_other_threads_send_do_not_hang(
+    play: Play, broker: TCPBroker, url: str
+) -> None:
+    play("fork_under_load", "os._exit", url=url)
+    assert broker.dropped == 0
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_processes_of_multiprocessing_use_the_layer_and_say_goodbye(
+    play: Play, broker: TCPBroker, method: str
+) -> None:
+    play("processes", method)
+    assert (broker.total, broker.dropped) == (5, 0)  # one here; two by each child, one in its run
+
+
+@needs_fork
+def test_a_worker_s_children_send_each_message_once_and_are_replaced(
+    play: Play, broker: TCPBroker
+) -> None:
+    play("prefork_worker")
+    assert broker.dropped == 0
