@@ -116,6 +116,30 @@ async def test_a_message_with_a_missing_fragment_is_lost_counted_and_told_once(
         assert reader.stats()["malformed"] == 1
 
 
+@pytest.mark.parametrize("told", [False, True])
+async def test_the_halves_of_two_messages_are_not_taken_for_one(make: Make, told: bool) -> None:
+    """The broker drops the end of one and the beginning of the next, which has as many pieces."""
+    sender = make(SmallLosingBackend)
+    await sender.open()
+    reader = make(broker=sender.broker)
+    channel = await reader.new_channel()
+    await reader.group_add("group", channel)
+    for n, lost in ((1, {3, 4, 5}), (2, {0, 1, 2})):
+
+        def loses(publication: Any, lost: set[int] = lost) -> bool:
+            flags, outer = decode_frame(publication.payload)
+            return bool(flags & FRAGMENT) and decode_fragment(outer.body).index in lost
+
+        sender.backend.loses = loses
+        await sender.group_send("group", message(n, 1_900))
+        assert await read_to_fence(reader, channel) == []
+        if told:  # the connection was lost meanwhile: nothing is known of earlier numbers
+            reader.backend.inbox.gap(OSError("connection lost"))
+    sender.backend.loses = lambda publication: False
+    await sender.group_send("group", message(3, 1_900))
+    assert await read_to_fence(reader, channel, sender=sender) == [message(3, 1_900)]
+
+
 async def test_joining_in_the_middle_of_a_message_is_no_loss(make: Make) -> None:
     layer = make()
     channel = await layer.new_channel()
@@ -156,7 +180,10 @@ def test_every_body_is_put_together_again_from_frames_that_fit(body: bytes, limi
     reassembly = Reassembly(10_000, lambda topic: None)
     fragments = list(split(body, limit))
     assert all(len(encode_frame("x" * 16, 2**63, 2**63, f, FRAGMENT)) <= limit for f in fragments)
-    results = [reassembly.add("node", "topic", decode_fragment(piece)) for piece in fragments]
+    results = [
+        reassembly.add("node", "topic", seq, decode_fragment(piece))
+        for seq, piece in enumerate(fragments, 7)
+    ]
     assert results[:-1] == [None] * (len(fragments) - 1)
     assert results[-1] == body
 
@@ -181,7 +208,7 @@ def test_bodies_of_several_nodes_and_topics_are_kept_apart() -> None:
     whole: dict[tuple[str, str], bytes] = {}
     for step in zip(*(pieces(body) for body in bodies.values()), strict=True):
         for key, fragment in zip(bodies, step, strict=True):
-            body = reassembly.add(*key, fragment)
+            body = reassembly.add(*key, fragment.index, fragment)
             if body is not None:
                 whole[key] = body
     assert whole == bodies
@@ -194,7 +221,7 @@ def test_a_missing_piece_gives_the_body_up_once(missing: int) -> None:
     reassembly = Reassembly(MIB, given_up.note)
     fragments = pieces(bytes(2_000))
     assert len(fragments) == 6
-    results = [reassembly.add("n", "t", f) for f in fragments if f.index != missing]
+    results = [reassembly.add("n", "t", f.index, f) for f in fragments if f.index != missing]
     assert results == [None] * 5
     reassembly.drop("n", "t")
     assert given_up.up == ([] if missing == 0 else ["t"])
@@ -204,21 +231,27 @@ def test_a_new_body_gives_an_unfinished_one_up() -> None:
     given_up = Given()
     reassembly = Reassembly(MIB, given_up.note)
     first, second = pieces(b"a" * 1_000), pieces(b"b" * 1_000)
-    reassembly.add("n", "t", first[0])
-    results = [reassembly.add("n", "t", piece) for piece in second]
+    reassembly.add("n", "t", 1, first[0])
+    results = [reassembly.add("n", "t", 9 + piece.index, piece) for piece in second]
     assert results[-1] == b"b" * 1_000
     assert given_up.up == ["t"]
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [Fragment(1, 5, b""), Fragment(2, 4, b""), Fragment(9, 4, b""), Fragment(1, 2**40, b"")],
+    ("seq", "wrong"),
+    [
+        (2, Fragment(1, 5, b"")),
+        (3, Fragment(2, 4, b"")),
+        (10, Fragment(9, 4, b"")),
+        (2, Fragment(1, 2**40, b"")),
+        (6, Fragment(1, 4, b"of the next body")),
+    ],
 )
-def test_pieces_that_do_not_belong_together_are_given_up(wrong: Fragment) -> None:
+def test_pieces_that_do_not_belong_together_are_given_up(seq: int, wrong: Fragment) -> None:
     given_up = Given()
     reassembly = Reassembly(MIB, given_up.note)
-    reassembly.add("n", "t", Fragment(0, 4, b"begin"))
-    assert reassembly.add("n", "t", wrong) is None
+    reassembly.add("n", "t", 1, Fragment(0, 4, b"begin"))
+    assert reassembly.add("n", "t", seq, wrong) is None
     assert given_up.up == ["t"]
 
 
@@ -226,9 +259,9 @@ def test_what_is_held_is_bounded_in_bytes_and_the_oldest_goes_first() -> None:
     given_up = Given()
     reassembly = Reassembly(MAX_BYTES, given_up.note)
     for n in range(5):
-        reassembly.add("n", f"t{n}", Fragment(0, 2, bytes(MAX_BYTES // 4 - PIECE_COST)))
+        reassembly.add("n", f"t{n}", 1, Fragment(0, 2, bytes(MAX_BYTES // 4 - PIECE_COST)))
     assert given_up.up == ["t0"]
-    assert reassembly.add("n", "t4", Fragment(1, 2, b"end")) is not None
+    assert reassembly.add("n", "t4", 2, Fragment(1, 2, b"end")) is not None
 
 
 def test_what_is_held_is_bounded_in_number_even_when_it_is_empty() -> None:
@@ -237,10 +270,10 @@ def test_what_is_held_is_bounded_in_number_even_when_it_is_empty() -> None:
     reassembly = Reassembly(MIB, given_up.note)
     empty = MAX_BYTES // PIECE_COST
     for n in range(empty + 10):
-        reassembly.add(f"node-{n}", "t", Fragment(0, 2, b""))
+        reassembly.add(f"node-{n}", "t", 1, Fragment(0, 2, b""))
     assert len(given_up.up) == 10
     for n in range(2 * empty):
-        reassembly.add("one", "t", Fragment(n, 2**60, b""))
+        reassembly.add("one", "t", n, Fragment(n, 2**60, b""))
     assert len(given_up.up) > 10
 
 

@@ -1,8 +1,9 @@
 """Bodies that are too large for a broker travel in pieces and are put together here.
 
-The pieces of one body follow each other directly, for one node publishes to one topic in order. So
-there is at most one unfinished body for each node and topic, and whatever else comes from there
-shows that its rest is lost.
+The pieces of one body follow each other directly, for one node publishes to one topic in order, and
+their frames have consecutive numbers, so pieces of two bodies are never taken for one. So there is
+at most one unfinished body for each node and topic, and whatever else comes from there shows that
+its rest is lost.
 """
 
 import time
@@ -31,9 +32,10 @@ def split(body: bytes, max_payload: int) -> Iterator[bytes]:
 
 
 class _Unfinished:
-    __slots__ = ("chunks", "size", "started", "total")
+    __slots__ = ("chunks", "first", "size", "started", "total")
 
-    def __init__(self, total: int, started: float) -> None:
+    def __init__(self, first: int, total: int, started: float) -> None:
+        self.first = first
         self.total = total
         self.started = started
         self.chunks: list[bytes] = []
@@ -50,18 +52,19 @@ class Reassembly:
         self._unfinished: OrderedDict[tuple[str, str], _Unfinished] = OrderedDict()
         self._bytes = 0
 
-    def add(self, node: str, topic: str, fragment: Fragment) -> bytes | None:
-        """Return the whole body if this was its last piece."""
+    def add(self, node: str, topic: str, seq: int, fragment: Fragment) -> bytes | None:
+        """Return the whole body if this was its last piece; ``seq`` is the number of its frame."""
         key = (node, topic)
         now = time.monotonic()
         if fragment.index == 0:
             self.drop(node, topic)
-            self._unfinished[key] = _Unfinished(fragment.total, now)
+            self._unfinished[key] = _Unfinished(seq, fragment.total, now)
         body = self._unfinished.get(key)
         if body is None:
             return None  # its beginning was lost and counted, or sent before this side subscribed
         fits = body.size + len(fragment.chunk) <= self._max_body
-        if fragment.index != len(body.chunks) or fragment.total != body.total or not fits:
+        follows = seq - body.first == fragment.index == len(body.chunks)
+        if not follows or fragment.total != body.total or not fits:
             self.drop(node, topic)
             return None
         body.chunks.append(fragment.chunk)

@@ -341,7 +341,8 @@ class Session:
             if self._options.gaps:
                 self.hub.gap(record)
         if flags & FRAGMENT:
-            body = self._reassembly.add(frame.node, topic, decode_fragment(frame.body))
+            piece = decode_fragment(frame.body)
+            body = self._reassembly.add(frame.node, topic, frame.seq, piece)
             if body is None:
                 return
         else:
