@@ -211,7 +211,9 @@ async def test_a_handler_that_is_a_plain_def_gives_an_error_that_says_so(
         kind = "chat.message"
     error = await client.ended()
     assert type(error) is TypeError
-    assert str(error) == f"the handler of '{kind}' must be 'async def', got None"
+    method = kind.replace(".", "_")
+    assert str(error).startswith(f"Consumer.{method} must be 'async def'")
+    assert f"write 'async def {method}'" in str(error)
 
 
 async def test_a_handler_may_return_any_awaitable(connect, layer, journal):

@@ -7,6 +7,9 @@ from fast_channels.consumer import (
     AsyncConsumer,
     AsyncJsonWebsocketConsumer,
     AsyncWebsocketConsumer,
+    JsonWebsocketConsumer,
+    SyncConsumer,
+    WebsocketConsumer,
 )
 from fast_channels.layers import (
     BaseChannelLayer,
@@ -26,6 +29,9 @@ __all__ = [
     "BaseChannelLayer",
     "ChannelLayer",
     "InMemoryChannelLayer",
+    "JsonWebsocketConsumer",
+    "SyncConsumer",
+    "WebsocketConsumer",
     "get_channel_layer",
     "lifespan",
     "register_channel_layer",

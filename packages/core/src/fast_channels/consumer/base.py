@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from fast_channels.consumer.connection import Connection
 from fast_channels.consumer.handlers import (
+    check_methods,
     client_handlers,
     framework,
     get_handler_name,
     layer_handlers,
 )
+from fast_channels.consumer.in_thread import HandlerThread
 from fast_channels.exceptions import StopConsumer
 from fast_channels.layers import events
 from fast_channels.layers.base import BaseChannelLayer
@@ -27,7 +29,10 @@ from fast_channels.type_defs import (
     ChannelScope,
 )
 
-__all__ = ["AsyncConsumer", "ConsumerApplication", "get_handler_name"]
+__all__ = ["AsyncConsumer", "ConsumerApplication", "SyncConsumer", "get_handler_name"]
+
+_OURS: Final = "fast_channels.consumer"
+"""The modules of our own classes."""
 
 
 class ConsumerApplication:
@@ -69,7 +74,7 @@ class AsyncConsumer:
     """The type of scope that the consumer is for; None: any but ``lifespan``."""
 
     overrides_dispatch: ClassVar[bool] = False
-    """True where a subclass has a ``dispatch`` of its own, which then sees every message."""
+    """True where every message goes through ``dispatch``: a subclass has its own, or is sync."""
 
     scope: ChannelScope
     channel_layer: Any
@@ -88,7 +93,10 @@ class AsyncConsumer:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.overrides_dispatch = cls.dispatch is not AsyncConsumer.dispatch
+        ours = AsyncConsumer
+        cls.overrides_dispatch = cls.dispatch is not ours.dispatch or cls.call is not ours.call
+        if not cls.__module__.startswith(_OURS):
+            check_methods(cls)
 
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> ConsumerApplication:
@@ -127,7 +135,7 @@ class AsyncConsumer:
         if name is None:
             await self.unknown_message(message)
         else:
-            await getattr(self, name)(message)
+            await self.call(getattr(self, name), message)
 
     async def send(self, message: ChannelMessage) -> None:
         """The ASGI server has the message."""
@@ -167,6 +175,14 @@ class AsyncConsumer:
         """Send a layer's ``websocket.send`` or ``websocket.close`` to the client as it is."""
         await self.base_send(message)
 
+    def call(self, handler: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what to await so that the handler runs: here, what it returns itself."""
+        return handler(*arguments)
+
+    def interrupt(self) -> bool:
+        """The running handler was interrupted, unless it has to be cancelled (False)."""
+        return False
+
     def client_left(self) -> None:
         """Nothing can be sent any more; a handler may still run, and ``disconnect`` comes later."""
 
@@ -198,10 +214,11 @@ class AsyncConsumer:
         if isinstance(channel, LocalChannel):
             connection = channel.mailbox
             assert isinstance(connection, Connection)
+            self._connection = connection
             end_channel = channel.end
         else:
             losses = LossReport(loop, self.channel_layer, Counters())
-            connection = Connection(self, "", LayerOptions(), losses)
+            self._connection = connection = Connection(self, "", LayerOptions(), losses)
             if self.channel_layer is not None:
                 self.channel_name = await self.channel_layer.new_channel()
                 pump = connection.pump(self.channel_receive)
@@ -231,6 +248,61 @@ class AsyncConsumer:
                 events.emit("consumer_finished", consumer=self)
 
 
+@framework
+class SyncConsumer(AsyncConsumer):
+    """As ``AsyncConsumer``, with handlers that are plain functions and run in threads.
+
+    Its handlers run one after the other, those of different consumers at the same time, in a pool
+    of at most ``FAST_CHANNELS_THREADS`` threads (an environment variable; 40). Context variables
+    are carried into the thread and back. In a handler call ``async_to_sync(layer.group_send)``: it
+    runs in the server's event loop.
+
+    A thread cannot be cancelled. When the client leaves, its handler finishes, then ``disconnect``
+    runs. ``cancel_on_disconnect``, and an overflow that cuts a slow client off, do not stop a
+    handler either, but ``send`` raises ``asyncio.CancelledError`` in it from then on.
+    """
+
+    finish_timeout: float = 10.0
+    """Seconds that a handler may go on after the server has cancelled its connection.
+
+    After that it is left behind, and ``disconnect`` is not called.
+    """
+
+    async def __call__(
+        self, scope: ChannelScope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        """Serve the connection until it ends; an exception of a handler comes out here."""
+        self._thread = HandlerThread(self.finish_timeout)
+        try:
+            await super().__call__(scope, receive, self._thread.callable_anywhere(send))
+        finally:
+            await self._thread.close()
+
+    def send(self, message: ChannelMessage) -> None:  # type: ignore[override]  # upstream's
+        """The ASGI server has the message.
+
+        If the client does not read, up to 16 messages wait without their handler.
+        """
+        self._thread.send(AsyncConsumer.send(self, message))
+
+    def channels_gap(self, message: ChannelMessage) -> None:  # type: ignore[override]  # plain
+        """Messages of ``message["group"]`` may have been missed; override to re-synchronise."""
+
+    def on_error(  # type: ignore[override]  # plain
+        self, exception: Exception, message: ChannelMessage
+    ) -> None:
+        """A handler raised ``exception`` at ``message``; raise it to end the connection."""
+        raise exception
+
+    def call(self, handler: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what to await so that the handler runs in a thread."""
+        return self._thread.run(handler, *arguments)
+
+    def interrupt(self) -> bool:
+        """A handler in a thread cannot send any more; False if none runs there."""
+        return self._thread.interrupt()
+
+
 def _lends_mailboxes(layer: type[BaseChannelLayer]) -> bool:
     """False for a layer that overrides upstream's methods, and may have no backend."""
     ours = BaseChannelLayer
@@ -239,5 +311,4 @@ def _lends_mailboxes(layer: type[BaseChannelLayer]) -> bool:
 
 def _declared(cls: type) -> set[str]:
     """Names that the application's classes declare, rather than ours."""
-    from_us = "fast_channels.consumer"
-    return {name for k in cls.__mro__ if not k.__module__.startswith(from_us) for name in vars(k)}
+    return {name for k in cls.__mro__ if not k.__module__.startswith(_OURS) for name in vars(k)}

@@ -7,7 +7,6 @@ this connection only.
 """
 
 import asyncio
-import inspect
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
@@ -18,6 +17,7 @@ from fast_channels.consumer import in_place
 from fast_channels.consumer.farewell import close_code, hang_up, say_farewell
 from fast_channels.consumer.handlers import GAP, PASSED_ON, client_handlers, layer_handlers
 from fast_channels.consumer.in_place import start
+from fast_channels.consumer.kinds import adapt
 from fast_channels.exceptions import StopConsumer
 from fast_channels.layers.counters import LossReport
 from fast_channels.layers.mailbox import Mailbox, Message
@@ -120,8 +120,8 @@ class Connection(Mailbox):
 
     def overflown(self) -> None:
         """The client is cut off with 1013, whatever its handler waits for."""
-        self._leave()
-        self._queue_client(_OVERFLOWN)
+        self.leave()
+        self.tell(_OVERFLOWN)
         self._interrupt()
 
     def close(self, reason: Exception | None = None) -> None:
@@ -149,7 +149,7 @@ class Connection(Mailbox):
             if parked is not None and self._in_place and not parked.done():
                 self._start(self._for_event, event, parked, reader)
                 continue
-            self._queue_client(event)
+            self.tell(event)
             while self._read_ahead >= READ_AHEAD:
                 await self._wait_for_room()
 
@@ -185,7 +185,7 @@ class Connection(Mailbox):
                     make = self._for_client
                 if self._room is not None:
                     self._room.set()
-                handler = _handle(make, message)
+                handler = self._handle(make, message)
                 await self._finish(in_place.InContext(handler, self._context), message)
                 if self.told:
                     return
@@ -196,7 +196,7 @@ class Connection(Mailbox):
     async def finish(self, cause: BaseException | None) -> None:
         """Every membership is over, the socket is closed, and the consumer was told, once."""
         gone = self.gone
-        self._leave()
+        self.leave()
         code = self.code or close_code(cause)
         if not self.told:
             self.told = True
@@ -218,7 +218,7 @@ class Connection(Mailbox):
         try:
             handler = make(message)
             if handler.__class__ is not CoroutineType:
-                handler = _adapt(handler, message)
+                handler = adapt(self.consumer, handler, message)
             rest = start(handler, self._context, self._main, current, self.loop)
         except BaseException as error:
             self._to_main(error, message, parked)
@@ -301,7 +301,8 @@ class Connection(Mailbox):
             raise error
         self._running = True
         try:
-            await in_place.InContext(self.consumer.on_error(error, message), self._context)
+            handler = self.consumer.call(self.consumer.on_error, error, message)
+            await in_place.InContext(handler, self._context)
         except asyncio.CancelledError:
             if not self._was_cut():
                 raise
@@ -311,13 +312,14 @@ class Connection(Mailbox):
 
     def _client_left(self, event: Message) -> None:
         """End every membership at once; the rest waits for the running handler, or cancels it."""
-        self._leave()
+        self.leave()
         self.consumer.client_left()
-        self._queue_client(event)
+        self.tell(event)
         if self.consumer.cancel_on_disconnect:
             self._interrupt()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Every membership is over, and what was not handled is gone."""
         if self._end_channel is not None:
             self._end_channel()
             self._end_channel = None
@@ -327,11 +329,12 @@ class Connection(Mailbox):
 
     def _interrupt(self) -> None:
         """Cancel the running handler, but not the task."""
-        if self._running and not self._cut:
+        if self._running and not self._cut and not self.consumer.interrupt():
             self._cut = True
             self._main.cancel()
 
-    def _queue_client(self, event: Message) -> None:
+    def tell(self, event: Message) -> None:
+        """Queue an event of the client, or one that the consumer sends to itself."""
         self.queue.append((event, CLIENT, 0))
         self._gaps += 1
         self._read_ahead += 1
@@ -369,13 +372,18 @@ class Connection(Mailbox):
         name = self._layer_handlers[kind]
         if name is None:
             return (consumer.pass_on if kind in PASSED_ON else consumer.unknown_message)(message)
-        if self._dispatches and kind != GAP:
+        if self._dispatches:
+            if kind == GAP:
+                return consumer.call(consumer.channels_gap, message)
             return consumer.dispatch(message)
         return getattr(consumer, name)(message)
 
     async def _cut_off(self) -> None:
         self.code = 1013
         raise StopConsumer
+
+    async def _handle(self, make: MakeHandler, message: Message) -> None:
+        await adapt(self.consumer, make(message), message)
 
 
 def _serving_task() -> asyncio.Task[Any]:
@@ -387,14 +395,3 @@ def _serving_task() -> asyncio.Task[Any]:
 
 async def _raise(error: Exception) -> None:
     raise error
-
-
-async def _handle(make: MakeHandler, message: Message) -> None:
-    await _adapt(make(message), message)
-
-
-async def _adapt(handler: Any, message: Message) -> None:
-    """Await what a handler that is no plain coroutine function returned."""
-    if not inspect.isawaitable(handler):
-        raise TypeError(f"the handler of {message['type']!r} must be 'async def', got {handler!r}")
-    await handler

@@ -9,6 +9,8 @@ must not be able to pretend that a client did something.
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
+from fast_channels.consumer.kinds import check_kinds
+
 T = TypeVar("T", bound=type)
 
 GAP: Final = "channels.gap"
@@ -23,6 +25,11 @@ def framework(cls: T) -> T:
     """Mark one of our own base classes: what it defines is out of a layer's reach."""
     _framework.append(cls)
     return cls
+
+
+def check_methods(consumer: type) -> None:
+    """Raise ``TypeError`` for a method that is ``async def`` and may not be."""
+    check_kinds(consumer, _framework)
 
 
 def get_handler_name(message: Mapping[str, Any]) -> str:
