@@ -9,6 +9,7 @@ be loaded, or raises, is named in the log, and everything else goes on.
 import importlib
 import logging
 import os
+import threading
 from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.metadata import entry_points
@@ -60,9 +61,26 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-@cache
+_loading: Final = threading.RLock()
+"""Held while plugins are loaded, and taken before a fork: a child forked in the middle of an import
+could never import that module."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_loading.acquire,
+        after_in_parent=_loading.release,
+        after_in_child=_loading.release,
+    )
+
+
 def manager() -> "pluggy.PluginManager":
     """Return the process's plugin manager, with every installed plugin registered."""
+    with _loading:  # or two loops that open their first session at once would make two
+        return _load()
+
+
+@cache
+def _load() -> "pluggy.PluginManager":
     import pluggy  # at the first event only: importing fast_channels stays cheap
 
     specify = pluggy.HookspecMarker(PROJECT)
