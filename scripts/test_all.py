@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTEST = ["-m", "pytest", "-n", "2", "--dist", "loadfile", "tests"]
+PYTEST = ["-m", "pytest", "-n", "2", "--dist", "loadfile", "--hypothesis-profile=thorough", "tests"]
 
 
 def main() -> int:

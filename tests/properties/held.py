@@ -17,6 +17,8 @@ class Call:
         self.taken = False
         self.refused: dict[int, Exception] = {}
         """Publications that the broker refuses."""
+        self.lost: set[int] = set()
+        """Publications that it drops without a word."""
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._act = act
 
@@ -82,7 +84,11 @@ class HeldBackend(MemoryBackend):
 
         async def act() -> None:
             await super(HeldBackend, self).publish(
-                [each for i, each in enumerate(wanted) if i not in call.refused]
+                [
+                    each
+                    for i, each in enumerate(wanted)
+                    if i not in call.refused and i not in call.lost
+                ]
             )
 
         call = Call(act, len(wanted))

@@ -31,13 +31,18 @@ class Membership:
     haunted: bool = False
     """A change that failed elsewhere may take effect at any time."""
 
+    @property
+    def now(self) -> State:
+        """The state of this step."""
+        return self.history[-1][1]
+
     def become(self, step: int, state: State) -> None:
         """The state from this step on."""
         self.history.append((step, state))
 
     def begin(self, step: int, state: State, *, remote: bool) -> Change:
         """A change begins."""
-        change = Change(state, self.history[-1][1], remote)
+        change = Change(state, self.now, remote)
         for other in self.pending:
             other.alone = change.alone = False
         self.pending.append(change)

@@ -342,4 +342,4 @@ class SmallDeliveries(Deliveries):
 def test_every_message_reaches_exactly_the_members_once_and_in_order(
     machine: type[Deliveries],
 ) -> None:
-    run_state_machine_as_test(machine, settings=examples(100, stateful_step_count=40))
+    run_state_machine_as_test(machine, settings=examples(60, stateful_step_count=40))

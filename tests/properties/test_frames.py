@@ -98,13 +98,13 @@ def same(left: Any, right: Any) -> bool:
 
 
 @given(messages)
-@examples(200)
+@examples(120)
 def test_every_legal_message_arrives_equal_types_included(message: dict[str, Any]) -> None:
     assert same(decode_message(encode_message(message, MIB)), message)
 
 
 @given(values, unsendable, st.lists(st.sampled_from("[{("), max_size=6))
-@examples(200)
+@examples(120)
 def test_every_other_value_is_refused_wherever_it_is(
     sibling: Any, value: Any, places: list[str]
 ) -> None:
@@ -203,7 +203,7 @@ payloads = st.one_of(
 
 
 @given(payloads | bodies | pieces)
-@examples(300)
+@examples(250)
 def test_no_bytes_raise_anything_but_a_frame_error_from_the_decoders(payload: bytes) -> None:
     for decode in (decode_frame, decode_entries, decode_fragment):
         only(FrameError, decode, payload)
@@ -324,7 +324,7 @@ def attacked() -> Generator[Attacked]:
 
 
 @given(payloads, st.booleans())
-@examples(250)
+@examples(180)
 def test_whatever_arrives_brings_legal_messages_only_and_all_else_is_counted(
     payload: bytes, to_node: bool
 ) -> None:
@@ -345,7 +345,7 @@ def test_whatever_arrives_in_a_row_the_layer_goes_on(arriving: list[tuple[bytes,
 
 
 @given(entries, damages, st.sampled_from([0, 200, 2_000]), st.integers(0, 9))
-@examples(150)
+@examples(100)
 def test_real_frames_damaged_on_their_way_bring_legal_messages_only(
     packed: list[Entry], damage: list[tuple[str, int, bytes]], size: int, which: int
 ) -> None:
@@ -377,7 +377,7 @@ words = st.sampled_from(["group", "red", "two words", "", "x" * 100, "!", "a!1!"
     sender=text | st.sampled_from([NODE, "a b", "x" * 100, "\r\n", ""]),
     asking=st.booleans(),
 )
-@examples(150)
+@examples(100)
 def test_only_a_legal_control_message_changes_a_membership(
     kind: str, group: Any, channel: Any, number: Any, sender: str, asking: bool
 ) -> None:

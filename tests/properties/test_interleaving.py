@@ -67,6 +67,8 @@ class Box:
     memberships: dict[str, Membership] = field(
         default_factory=lambda: {group: Membership() for group in GROUPS}
     )
+    left: dict[str, set[int]] = field(default_factory=dict)
+    """What was unread when the channel left a group, for good until now."""
     reading: bool = False
     received: list[Sent] = field(default_factory=list)
 
@@ -98,7 +100,7 @@ class Interleaving(RuleBasedStateMachine):
     @initialize(
         target=channels,
         count=st.integers(2, 4),
-        members=st.lists(NODES, max_size=4),
+        members=st.lists(NODES, min_size=1, max_size=4),
         holding=st.sets(NODES),
         peaceful=st.booleans(),
     )
@@ -114,6 +116,7 @@ class Interleaving(RuleBasedStateMachine):
         self.under_way: list[Operation] = []
         self.unsettled: list[Sent] = []
         self.refusals = 0
+        self.lost_at = -1
         self.closed = False
         broker = MemoryBroker()
         self.nodes = [
@@ -155,6 +158,7 @@ class Interleaving(RuleBasedStateMachine):
         else:
             home = self.node(node)
             call = home.layer.group_add(group, box.name)
+        box.left.pop(group, None)
         change = box.memberships[group].begin(self.step, "in", remote=home is not box.home)
         self.start(call, home, change=(box.memberships[group], change))
         self.settle(turns)
@@ -167,6 +171,9 @@ class Interleaving(RuleBasedStateMachine):
             change = membership.begin(self.step, "out", remote=False)
             box.channel.leave(group)
             membership.end(self.step, change, succeeded=True)
+            if membership.now == "out" and not box.reading:
+                unread = [message for message, _, _ in box.channel.mailbox.queue]
+                box.left[group] = {each["n"] for each in unread if "n" in each}
         else:
             home = self.node(node)
             change = membership.begin(self.step, "out", remote=home is not box.home)
@@ -277,6 +284,17 @@ class Interleaving(RuleBasedStateMachine):
             call.answer(refusal(self.refusals))
         elif not call.taken:
             call.refused = {i: refusal(self.refusals) for i in some if i < call.size}
+            call.answer()
+        self.settle(turns)
+
+    @precondition(lambda self: not self.peaceful and self.calls())
+    @rule(which=st.integers(0, 9), some=st.sets(st.integers(0, 5), min_size=1), turns=TURNS)
+    def lose(self, which: int, some: set[int], turns: int | None) -> None:
+        self.step += 1
+        call = self.call(which)
+        if call.size and not call.taken and not call.answered.done():
+            call.lost = some
+            self.lost_at = self.step
             call.answer()
         self.settle(turns)
 
@@ -395,12 +413,15 @@ class Interleaving(RuleBasedStateMachine):
         else:
             over = sent.over if sent.succeeded else None
             assert sent.exclude is not box
+            assert sent.n in box.left.get(str(sent.target), {sent.n}), (
+                f"message {sent.n} came to {box} after it had left"
+            )
             assert box.memberships[str(sent.target)].during(sent.start, over) != {"out"}, (
                 f"{box} was no member of {sent.target!r}, and got message {sent.n}"
             )
 
     def must_have(self, box: Box, sent: Sent) -> bool:
-        if not sent.succeeded or sent.over is None or sent.start <= box.cleared:
+        if not sent.succeeded or sent.over is None or sent.start <= max(box.cleared, self.lost_at):
             return False
         if isinstance(sent.target, Box):
             return sent.target is box
@@ -470,4 +491,4 @@ class SmallInterleaving(Interleaving):
 def test_however_operations_overlap_each_message_comes_once_and_in_order(
     machine: type[Interleaving],
 ) -> None:
-    run_state_machine_as_test(machine, settings=examples(100, stateful_step_count=50))
+    run_state_machine_as_test(machine, settings=examples(150, stateful_step_count=50))

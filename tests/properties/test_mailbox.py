@@ -214,4 +214,4 @@ class Boxed(RuleBasedStateMachine):
 
 @pytest.mark.hypothesis
 def test_a_mailbox_holds_gives_and_loses_what_a_list_would() -> None:
-    run_state_machine_as_test(Boxed, settings=examples(200, stateful_step_count=40))
+    run_state_machine_as_test(Boxed, settings=examples(120, stateful_step_count=40))

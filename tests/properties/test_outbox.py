@@ -234,4 +234,4 @@ def bodies(publications: Sequence[Publication]) -> Iterator[tuple[str, set[int],
 
 @pytest.mark.hypothesis
 def test_each_sender_gets_its_own_outcome_and_each_topic_keeps_its_order() -> None:
-    run_state_machine_as_test(Sendings, settings=examples(200, stateful_step_count=40))
+    run_state_machine_as_test(Sendings, settings=examples(100, stateful_step_count=40))

@@ -186,4 +186,4 @@ class Queues(RuleBasedStateMachine):
 
 @pytest.mark.hypothesis
 def test_each_job_has_exactly_one_taker_and_none_is_lost() -> None:
-    run_state_machine_as_test(Queues, settings=examples(150, stateful_step_count=40))
+    run_state_machine_as_test(Queues, settings=examples(100, stateful_step_count=40))
