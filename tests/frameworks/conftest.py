@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -79,3 +80,12 @@ async def layer() -> AsyncIterator[InMemoryChannelLayer]:
     yield layer
     await layer.close()
     channel_layers.clear()
+
+
+@pytest.fixture
+def server_log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What uvicorn logs, whatever an earlier server has set up; serve with ``log_config=None``."""
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+        caplog.set_level(logging.INFO, name)
+    return caplog

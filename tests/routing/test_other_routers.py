@@ -82,5 +82,5 @@ async def test_a_socket_for_an_unknown_path_is_refused() -> None:
 async def test_any_other_scope_for_an_unknown_path_is_an_error() -> None:
     scope = {"type": "lifespan", "path": "/"}
     async with ApplicationCommunicator(ROUTER, scope) as client:
-        with pytest.raises(ValueError, match="no route found for scope type 'lifespan'"):
+        with pytest.raises(ValueError, match="does not serve scopes of type 'lifespan'"):
             await client.wait()

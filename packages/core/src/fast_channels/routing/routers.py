@@ -1,8 +1,9 @@
 """ASGI applications that choose another one for each connection."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
+from fast_channels.consumer.websocket import AsyncWebsocketConsumer
 from fast_channels.exceptions import RouteNotFound
 from fast_channels.layers.names import check_channel
 from fast_channels.routing.patterns import Pattern, Route
@@ -119,22 +120,27 @@ class URLRouter:
         raise RouteNotFound("path", here, tried)
 
 
+_TEXT: Final = [(b"content-type", b"text/plain")]
+
+
+class _Refused(AsyncWebsocketConsumer):
+    """A socket for which there is nothing."""
+
+    channel_layer_alias = None
+
+    async def connect(self) -> None:
+        await self.deny(404, b"not found\n", _TEXT)
+
+
 async def not_found(
     scope: ChannelScope, receive: ASGIReceiveCallable, send: ASGISendCallable
 ) -> None:
     """Answer with 404; where the server cannot refuse a socket with a response, with its 403."""
-    if scope["type"] not in ("http", "websocket"):
-        raise RouteNotFound("scope type", scope["type"], ["http", "websocket"])
-    socket = scope["type"] == "websocket"
-    if socket:
-        await receive()
-        if "websocket.http.response" not in (scope.get("extensions") or {}):
-            await send({"type": "websocket.close", "code": 1000, "reason": ""})
-            return
-    kind = "websocket.http.response" if socket else "http.response"
-    headers = [(b"content-type", b"text/plain")]
-    await send({"type": f"{kind}.start", "status": 404, "headers": headers})
-    await send({"type": f"{kind}.body", "body": b"not found\n", "more_body": False})
+    if scope["type"] != "http":
+        await _Refused()(scope, receive, send)
+        return
+    await send({"type": "http.response.start", "status": 404, "headers": _TEXT})
+    await send({"type": "http.response.body", "body": b"not found\n", "more_body": False})
 
 
 def served_channels(application: object) -> frozenset[str] | None:
