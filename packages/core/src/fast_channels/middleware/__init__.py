@@ -1,6 +1,7 @@
-"""Applications around an application: a base class, and the check of a WebSocket's origin."""
+"""Applications around an application: a base class, the check of an origin, and a rate limit."""
 
 from fast_channels.middleware.base import BaseMiddleware
+from fast_channels.middleware.rate_limit import RateLimiter
 from fast_channels.middleware.websocket import OriginValidator, WebsocketDenier
 
-__all__ = ["BaseMiddleware", "OriginValidator", "WebsocketDenier"]
+__all__ = ["BaseMiddleware", "OriginValidator", "RateLimiter", "WebsocketDenier"]
