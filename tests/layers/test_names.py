@@ -150,6 +150,7 @@ async def test_no_method_opens_a_connection_for_an_illegal_name(make: Make, name
     message = {"type": "x"}
     for call in (
         lambda: layer.send(name, message),
+        lambda: layer.receive(name),
         lambda: layer.group_add(name, legal),
         lambda: layer.group_add("group", name),
         lambda: layer.group_discard(name, legal),

@@ -242,6 +242,7 @@ class BaseChannelLayer(ChannelsNames):
         """
         session = self._sessions.get(get_running_loop())
         if session is None or session.closed:
+            check_channel(channel)
             session = await self._open()
         mailbox = session.hub.mailboxes.get(channel)
         if mailbox is None:
