@@ -1,7 +1,7 @@
 """For tests: clients of an ASGI application, and the conformance kit for backend authors.
 
 The clients talk to the application in the same event loop, without a server. The kit
-(``BackendTests``, ``QueueTests``) needs pytest and is loaded when first asked for.
+(``BackendTests``, ``QueueTests``, ``LayerTests``) needs pytest and is loaded when first asked for.
 """
 
 import importlib
@@ -12,12 +12,13 @@ from fast_channels.testing.http import HttpCommunicator
 from fast_channels.testing.websocket import WebsocketCommunicator
 
 if TYPE_CHECKING:
-    from fast_channels.testing.conformance import BackendTests, QueueTests
+    from fast_channels.testing.conformance import BackendTests, LayerTests, QueueTests
 
 __all__ = [
     "ApplicationCommunicator",
     "BackendTests",
     "HttpCommunicator",
+    "LayerTests",
     "QueueTests",
     "WebsocketCommunicator",
 ]

@@ -5,6 +5,7 @@ sentence. Clauses bring their own event loop, so no pytest plugin and no setting
 """
 
 from fast_channels.testing.conformance.backend import BackendTests
+from fast_channels.testing.conformance.layer import LayerTests
 from fast_channels.testing.conformance.queues import QueueTests
 
-__all__ = ["BackendTests", "QueueTests"]
+__all__ = ["BackendTests", "LayerTests", "QueueTests"]
