@@ -18,7 +18,15 @@ CORE = "fast_channels"
 # A module of core may import from its own row and from the rows above. "x.*" is every module in the
 # package x, "x" alone is x or its __init__, and "" is the __init__ of core itself.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("exceptions", "type_defs", "utils", "layers.names", "layers.events", "layers.backoff"),
+    (
+        "exceptions",
+        "namesakes",
+        "type_defs",
+        "utils",
+        "layers.names",
+        "layers.events",
+        "layers.backoff",
+    ),
     ("layers.forks", "layers.loops"),
     ("layers.protocol", "layers.backend"),
     (

@@ -17,10 +17,14 @@
     └── StopConsumer                   raised in a handler: end the consumer quietly
 
 Programming mistakes (a wrong type, an illegal name) are plain ``TypeError`` and ``ValueError``.
+Under Django Channels ``ChannelFull`` and ``MessageTooLarge`` are also those of its own that have
+these names: see ``namesakes``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+
+from fast_channels.namesakes import Namesake
 
 
 class FastChannelsError(Exception):
@@ -46,7 +50,7 @@ class PublishFailed(FastChannelsError):
         super().__init__(f"{len(self.errors)} publications were refused; the first: {first!r}")
 
 
-class ChannelFull(FastChannelsError):
+class ChannelFull(FastChannelsError, Namesake):
     """The channel or queue already holds as many unread messages as its capacity allows."""
 
 
@@ -58,7 +62,7 @@ class LayerClosed(FastChannelsError):
     """The layer was closed; ``await layer.open()`` makes it usable again."""
 
 
-class MessageTooLarge(FastChannelsError):
+class MessageTooLarge(FastChannelsError, Namesake):
     """The encoded message is larger than the layer's ``max_message_size`` (bytes)."""
 
 
