@@ -1,0 +1,169 @@
+"""Topics on one server, or sharded over several that know nothing of each other."""
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from typing import Any
+
+from fast_channels.exceptions import BackendUnavailable, PublishFailed
+from fast_channels.layers import Backend, Inbox, Publication
+from fast_channels_redis.hosts import Sentinels, Single
+from fast_channels_redis.publisher import Publisher
+from fast_channels_redis.queues import RedisJob, RedisQueues
+from fast_channels_redis.sentinel import MasterFinder
+from fast_channels_redis.server import Server
+from fast_channels_redis.sharding import shard_of
+from fast_channels_redis.subscriber import Subscriber
+
+
+class Fixed:
+    """Finds a server that is always the same."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def __call__(self) -> Server:
+        """Return the server."""
+        return self._server
+
+
+class _Shard:
+    """The connections to one host."""
+
+    def __init__(
+        self,
+        spec: Single | Sentinels,
+        inbox: Inbox,
+        capacity_of: Callable[[str], int],
+        alone: bool,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        locate = MasterFinder(spec) if isinstance(spec, Sentinels) else Fixed(spec.server)
+        # Pub/sub itself knows no databases. No topic holds a "/", so no two of them share a name.
+        space = b"%d/" % spec.server.db if spec.server.db else b""
+        self.publisher = Publisher(loop, locate, space)
+        self.subscriber = Subscriber(loop, locate, inbox, space, alone=alone)
+        self.queues = RedisQueues(loop, self.publisher, locate, capacity_of)
+
+    async def open(self) -> None:
+        await self.publisher.link.open()
+        await self.subscriber.open()
+
+    async def close(self) -> None:
+        await self.queues.close()
+        await self.subscriber.link.close()
+        await self.publisher.link.close()
+
+
+class RedisBackend(Backend):
+    """A backend over one or more hosts; a topic or queue lives on the host that its name hashes to.
+
+    ``capacity_of`` tells how many jobs a queue holds.
+    """
+
+    def __init__(
+        self,
+        hosts: Sequence[Single | Sentinels],
+        capacity_of: Callable[[str], int] = lambda _: 100,
+    ) -> None:
+        self.queues = ShardedQueues(
+            lambda name: self._shard(name).queues,
+            lambda: [shard.queues for shard in self._shards],
+        )
+        self._hosts = list(hosts)
+        self._capacity_of = capacity_of
+        self._shards: list[_Shard] = []
+        self._only: Publisher | None = None
+
+    async def open(self, inbox: Inbox, /) -> None:
+        """Connected to every host."""
+        alone = len(self._hosts) == 1
+        shards = [_Shard(host, inbox, self._capacity_of, alone) for host in self._hosts]
+        self._shards = shards
+        await together(shard.open() for shard in shards)
+        self._only = shards[0].publisher if alone else None
+
+    async def close(self) -> None:
+        """Every connection is gone; jobs that were on their way here are back."""
+        shards, self._shards, self._only = self._shards, [], None
+        await together(shard.close() for shard in shards)
+
+    async def subscribe(self, topics: Collection[str], /) -> None:
+        """The hosts deliver the topics."""
+        shards = self._by_shard(topics)
+        await together(shard.subscriber.subscribe(some) for shard, some in shards)
+
+    async def unsubscribe(self, topics: Collection[str], /) -> None:
+        """The topics are not delivered any more."""
+        shards = self._by_shard(topics)
+        await together(shard.subscriber.unsubscribe(some) for shard, some in shards)
+
+    async def publish(self, publications: Sequence[Publication], /) -> None:
+        """The hosts have the publications."""
+        if self._only is not None:
+            await self._only.publish(publications)
+            return
+        indices: dict[_Shard, list[int]] = {}
+        for index, publication in enumerate(publications):
+            indices.setdefault(self._shard(publication.topic), []).append(index)
+        errors: dict[int, Exception] = {}
+
+        async def send(shard: _Shard, mine: list[int]) -> None:
+            try:
+                await shard.publisher.publish([publications[index] for index in mine])
+            except PublishFailed as failure:
+                errors.update({mine[index]: error for index, error in failure.errors.items()})
+            except BackendUnavailable as error:
+                errors.update(dict.fromkeys(mine, error))
+
+        await together(send(shard, mine) for shard, mine in indices.items())
+        if errors:
+            raise PublishFailed(errors)
+
+    def _shard(self, name: str) -> _Shard:
+        if not self._shards:
+            raise BackendUnavailable("the redis backend is not open")
+        return self._shards[shard_of(name, len(self._shards))]
+
+    def _by_shard(self, topics: Iterable[str]) -> Iterable[tuple[_Shard, list[str]]]:
+        shards: dict[_Shard, list[str]] = {}
+        for topic in topics:
+            shards.setdefault(self._shard(topic), []).append(topic)
+        return shards.items()
+
+
+class ShardedQueues:
+    """The worker queues of a backend, each on its host."""
+
+    def __init__(
+        self, find: Callable[[str], RedisQueues], every: Callable[[], Sequence[RedisQueues]]
+    ) -> None:
+        self._find = find
+        self._every = every
+
+    @property
+    def expired(self) -> int:
+        """Jobs that nobody took in time, as far as this session noticed."""
+        return sum(queues.expired for queues in self._every())
+
+    async def put(self, queue: str, payload: bytes, expires_in: float, /) -> None:
+        """The job is last in its queue."""
+        await self._find(queue).put(queue, payload, expires_in)
+
+    async def take(self, queue: str, /) -> RedisJob:
+        """Wait for the first job of the queue."""
+        return await self._find(queue).take(queue)
+
+    async def clear(self, prefix: str, /) -> None:
+        """Every job in every queue whose name begins with ``prefix`` is gone, on every host."""
+        await together(queues.clear(prefix) for queues in self._every())
+
+
+async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """All of it has ended; raises the first error."""
+    coroutines = list(work)
+    if len(coroutines) == 1:
+        await coroutines[0]
+        return
+    for result in await asyncio.gather(*coroutines, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
