@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.processes import BENCH
 from benchmarks.table import Row, render
 
-SCENARIOS = ("fanout", "events", "broadcast", "stall", "memory", "layer")
+SCENARIOS = ("fanout", "events", "broadcast", "stall", "memory", "layer", "sync")
 
 
 def main() -> int:
