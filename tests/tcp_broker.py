@@ -8,7 +8,8 @@ its clients run in::
         ...
         broker.wait_for(lambda: broker.connections == 0)
 
-A program that a test starts gets the URL as an argument, and this folder on its ``PYTHONPATH``.
+``cut`` breaks every connection; ``freeze`` and ``thaw`` keep the broker from answering for a while. A
+program that a test starts gets the URL as an argument, and this folder on its ``PYTHONPATH``.
 
 The broker knows topics and nothing else. Each frame is a length of four bytes and a msgpack array:
 ``["subscribe", n, topics]``, ``["unsubscribe", n, topics]`` and ``["publish", n, [[topic, payload],
@@ -81,9 +82,9 @@ class TCPBroker:
         """Pairs of a connection and a topic."""
         self.published = 0
         """Payloads that were published."""
-        self.answering = threading.Event()
-        """Cleared: requests are read and neither carried out nor answered (a frozen broker)."""
-        self.answering.set()
+        self.held = 0
+        """Requests that a frozen broker has not carried out yet."""
+        self._frozen: list[Callable[[], None]] | None = None
         self._topics: dict[str, dict[_Client, None]] = {}
         self._clients: set[_Client] = set()
         self._news = threading.Condition()
@@ -114,6 +115,19 @@ class TCPBroker:
             lambda: [client.transport.abort() for client in self._clients]
         )
 
+    def freeze(self) -> None:
+        """From now on requests are neither carried out nor answered."""
+        self._frozen = []
+
+    def thaw(self) -> None:
+        """What waits is carried out and answered, and all that comes."""
+        self._loop.call_soon_threadsafe(self._thaw)
+
+    def _thaw(self) -> None:
+        frozen, self._frozen, self.held = self._frozen or [], None, 0
+        for request in frozen:
+            request()
+
     def __repr__(self) -> str:
         return (
             f"<TCPBroker {self.connections} connections (peak {self.peak}, total {self.total}, "
@@ -137,6 +151,14 @@ class TCPBroker:
             client.transport.abort()
 
     # --- called by the clients' links, in the broker's thread ---------------------------------
+
+    def carry_out(self, request: Callable[[], None]) -> None:
+        if self._frozen is None:
+            request()
+        else:
+            self._frozen.append(request)
+            self.held += 1
+        self.changed()
 
     def changed(self) -> None:
         with self._news:
@@ -199,17 +221,18 @@ class _Client(Link):
         if kind == "goodbye":
             self.said_goodbye = True
             return
-        if not self._broker.answering.is_set():
-            return
-        number, subject = fields
+        self._broker.carry_out(lambda: self._request(kind, *fields))
+
+    def _request(self, kind: str, number: int, subject: Any) -> None:
         if kind == "publish":
             self._broker.publish(subject)
+        elif self.transport.is_closing():
+            return
         elif kind == "subscribe":
             self._broker.subscribe(self, subject)
         else:
             self._broker.unsubscribe(self, subject)
         self.write("ok", number)
-        self._broker.changed()
 
 
 # --- its clients ------------------------------------------------------------------------------

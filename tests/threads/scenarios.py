@@ -273,6 +273,20 @@ def ends_while_the_broker_is_frozen() -> None:
         time.sleep(0.001)  # until that thread has come so far
 
 
+def ends_with_sends_under_way() -> None:
+    """The main thread ends; one send of a daemon thread is in flight, and two wait for it."""
+    talk_in_sync(1)
+    print("freeze", flush=True)
+    sys.stdin.readline()
+    for number in range(3):
+        arguments = (f"group.{number}", message(number))
+        threading.Thread(target=layer.sync.group_send, args=arguments, daemon=True).start()
+    (session,) = layer._sessions.values()
+    while len(session.outbox._waiting) < 2:
+        time.sleep(0.001)  # until the threads have come so far
+    print("ending", flush=True)
+
+
 def is_interrupted() -> None:
     """Ctrl-C ends a call and not the loop."""
     name = layer.sync.new_channel()
@@ -364,6 +378,25 @@ def fork_while_a_loop_rests(how: str) -> None:
     loop.run_until_complete(talk(2))
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
+
+
+def fork_with_jobs() -> None:
+    """Jobs and members stay the parent's."""
+    layer.sync.send("jobs", message(1))
+    name = layer.sync.new_channel()
+    layer.sync.group_add("all", name)
+    child = os.fork()
+    if child == 0:
+        try:
+            layer.sync.receive("jobs", timeout=0.01)
+        except TimeoutError:
+            layer.sync.group_send("all", message(2))
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert layer.sync.receive("jobs", timeout=PATIENCE)["n"] == 1
+    layer.sync.send(name, message(3))
+    assert layer.sync.receive(name, timeout=PATIENCE)["n"] == 3
 
 
 def fork_under_load(how: str) -> None:

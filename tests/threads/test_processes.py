@@ -50,7 +50,7 @@ def test_a_frozen_broker_keeps_a_process_no_longer_than_the_send_timeout(
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "freeze\n"
-        broker.answering.clear()
+        broker.freeze()
         frozen = time.monotonic()
         _, errors = process.communicate("frozen\n", timeout=PATIENCE)
         took = time.monotonic() - frozen
@@ -58,6 +58,32 @@ def test_a_frozen_broker_keeps_a_process_no_longer_than_the_send_timeout(
     # The send timeout is 2 s; it was not let go of at once, either.
     assert 1.5 < took < 10
     broker.wait_for(lambda: broker.connections == 0)
+
+
+def test_what_is_under_way_at_the_end_of_a_process_is_still_sent(broker: TCPBroker) -> None:
+    command = [str(HERE / "scenarios.py"), "ends_with_sends_under_way", broker.url]
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-X", "dev", *command],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "freeze\n"
+        broker.freeze()
+        before = broker.published
+        process.stdin.write("frozen\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "ending\n"
+        broker.thaw()
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, errors) == (0, "")
+    broker.wait_for(lambda: broker.connections == 0)
+    assert broker.dropped == 0
+    assert broker.published >= before + 3  # one that was in flight, and two topics' that waited
 
 
 def test_ctrl_c_ends_a_call_and_not_the_background_loop(play: Play, broker: TCPBroker) -> None:
@@ -84,6 +110,11 @@ def test_a_forked_child_uses_the_layer_and_leaves_its_parent_s_connection_alone(
 ) -> None:
     play(scenario, ending, url=url)
     assert broker.dropped == 0
+
+
+@needs_fork
+def test_a_forked_child_of_the_memory_layer_starts_with_nothing(play: Play) -> None:
+    play("fork_with_jobs", url="memory://")
 
 
 @needs_fork

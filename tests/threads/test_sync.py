@@ -234,6 +234,20 @@ def test_a_layer_closed_in_a_thread_is_closed_in_every_loop(
         listening.result(PATIENCE)
 
 
+def test_a_layer_closed_while_another_loop_opens_it_ends_up_closed(
+    layer: TCPLayer, broker: TCPBroker
+) -> None:
+    broker.freeze()
+    with ThreadPoolExecutor(1) as pool:
+        using = pool.submit(asyncio.run, layer.group_send("group", message(1)))
+        broker.wait_for(lambda: broker.held)  # it waits for its first subscription
+        layer.sync.close()
+        broker.thaw()
+        with pytest.raises(LayerClosed):
+            using.result(PATIENCE)
+    assert layer.stats()["sessions"] == 0
+
+
 def test_readers_learn_that_their_layer_is_closed(layer: TCPLayer) -> None:
     name = layer.sync.new_channel()
     with ThreadPoolExecutor(2) as pool:
