@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 from tests.layers.backends import Layer
 
-from fast_channels.exceptions import FastChannelsError
+from fast_channels.exceptions import FastChannelsError, LayerClosed
 from fast_channels.layers.channel import LocalChannel
 from fast_channels.layers.in_memory import MemoryBroker
 
@@ -102,11 +102,14 @@ class Interleaving(RuleBasedStateMachine):
         count=st.integers(2, 4),
         members=st.lists(NODES, min_size=1, max_size=4),
         holding=st.sets(NODES),
+        lasting=st.booleans(),
         peaceful=st.booleans(),
     )
     def begin(
-        self, count: int, members: list[int], holding: set[int], peaceful: bool
+        self, count: int, members: list[int], holding: set[int], lasting: bool, peaceful: bool
     ) -> MultipleResults[Box]:
+        self.lasting = lasting
+        """No channel and no node ends."""
         self.peaceful = peaceful
         """Nothing is refused, runs into a time-out or is cancelled in flight."""
         self.loop = SteppedLoop()
@@ -143,6 +146,7 @@ class Interleaving(RuleBasedStateMachine):
         self.settle()
         return self.boxes[-1]
 
+    @precondition(lambda self: not self.lasting)
     @rule(box=channels, turns=TURNS)
     def close_channel(self, box: Box, turns: int | None) -> None:
         self.step += 1
@@ -307,6 +311,7 @@ class Interleaving(RuleBasedStateMachine):
 
     # --- the life of a node -------------------------------------------------------------------
 
+    @precondition(lambda self: not self.lasting)
     @rule(node=NODES)
     def flush(self, node: int) -> None:
         self.step += 1
@@ -318,6 +323,7 @@ class Interleaving(RuleBasedStateMachine):
                 membership.flush(self.step)
         self.settle()
 
+    @precondition(lambda self: not self.lasting)
     @rule(node=NODES, turns=TURNS)
     def close(self, node: int, turns: int | None) -> None:
         self.step += 1
@@ -390,7 +396,8 @@ class Interleaving(RuleBasedStateMachine):
             if succeeded:
                 self.unsettled.append(sent)
             else:
-                assert not self.peaceful or self.closed, f"message {sent.n} failed: {error!r}"
+                closed = self.closed and isinstance(error, LayerClosed)
+                assert not self.peaceful or closed, f"message {sent.n} failed: {error!r}"
         if operation.change is not None:
             membership, change = operation.change
             membership.end(self.step, change, succeeded=succeeded)

@@ -25,6 +25,7 @@ from .budget import examples
 from .stepping import SteppedLoop
 
 EXPIRY = 1_000.0
+SIZES = st.sampled_from([10, 10, 90, 120, 240, 300])
 POLICIES = ("drop_newest", "drop_oldest", "disconnect")
 
 
@@ -70,7 +71,11 @@ class Boxed(RuleBasedStateMachine):
 
     # --- operations ---------------------------------------------------------------------------
 
-    @rule(size=st.sampled_from([10, 90, 120, 240, 300]), stale=st.booleans())
+    @rule(sizes=st.lists(SIZES, min_size=1, max_size=5), stale=st.booleans())
+    def put_several(self, sizes: list[int], stale: bool) -> None:
+        for size in sizes:
+            self.put(size, stale)
+
     def put(self, size: int, stale: bool) -> None:
         self.count += 1
         item = Item({"type": "test.message", "n": self.count}, size, stale)
@@ -85,7 +90,11 @@ class Boxed(RuleBasedStateMachine):
         if not self.hand_over(item):
             self.items.append(item)
 
-    @rule()
+    @rule(readers=st.integers(1, 4))
+    def get_several(self, readers: int) -> None:
+        for _ in range(readers):
+            self.get()
+
     def get(self) -> None:
         self.run()  # one who got something has it before the next one asks
         reading = self.loop.start(self.box.get())
@@ -120,6 +129,12 @@ class Boxed(RuleBasedStateMachine):
                 self.items.insert(place, item)
         self.run()
 
+    @precondition(lambda self: self.waiting)
+    @rule(sizes=st.lists(SIZES, min_size=1, max_size=5), which=st.sets(st.integers(0, 5)))
+    def cancel_as_messages_come(self, sizes: list[int], which: set[int]) -> None:
+        self.put_several(sizes, stale=False)
+        self.cancel(which)
+
     @rule()
     def run(self) -> None:
         self.loop.run()
@@ -146,6 +161,7 @@ class Boxed(RuleBasedStateMachine):
         self.items.clear()
         self.expecting.clear()
 
+    @precondition(lambda self: self.count > 20)  # nothing happens after it
     @rule(reason=st.sampled_from([None, ChannelFull("it is over")]))
     def close(self, reason: Exception | None) -> None:
         self.run()
@@ -187,10 +203,10 @@ class Boxed(RuleBasedStateMachine):
         self.items.clear()
         self.expecting.clear()
         self.closed = self.closed or reason
-        self.loop.run()
-        for reader in self.waiting:
+        readers, self.waiting = self.waiting, []
+        self.run()
+        for reader in readers:
             assert isinstance(reader.exception(), self.closed)
-        self.waiting.clear()
 
     @invariant()
     def it_holds_what_the_model_holds(self) -> None:
