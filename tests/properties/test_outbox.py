@@ -84,6 +84,8 @@ class Sending:
     task: "asyncio.Task[None]"
     cancelled: bool = False
     """Whether it was cancelled before it knew what became of its message."""
+    withdrawn: bool = False
+    """Whether its message was not in flight then."""
 
     @property
     def error(self) -> BaseException | None:
@@ -120,9 +122,15 @@ class Sendings(RuleBasedStateMachine):
     @rule(which=st.sets(st.integers(0, 9), min_size=1, max_size=3), turns=TURNS)
     def cancel(self, which: set[int], turns: int | None) -> None:
         pending = [each for each in self.sendings if not each.task.done()]
+        in_flight = {n for numbers in self.backend.accepted.values() for n in numbers}
+        if self.backend.under_way:
+            for _, _, numbers in bodies(self.backend.under_way.publications):
+                in_flight.update(numbers)
         for i in which:
-            pending[i % len(pending)].task.cancel()
-            pending[i % len(pending)].cancelled = True
+            sending = pending[i % len(pending)]
+            sending.task.cancel()
+            sending.cancelled = True
+            sending.withdrawn = sending.n not in in_flight
         self.loop.run(turns)
 
     @precondition(lambda self: self.backend.under_way)
@@ -195,10 +203,11 @@ class Sendings(RuleBasedStateMachine):
             assert each.task.done(), f"sender {each.n} never heard of its message"
             if each.task.cancelled():
                 assert each.cancelled
+                assert not each.withdrawn or each.n not in arrived[each.topic]
             elif each.error is None:
                 assert each.n in arrived[each.topic], f"{each.n} was accepted and did not arrive"
             else:
-                assert any(text in str(each.error) for text in self.due.get(each.n, ())), (
+                assert str(each.error).startswith(tuple(self.due.get(each.n, ()))), (
                     f"{each.n} got the error of another: {each.error}"
                 )
                 assert each.n not in arrived[each.topic]
