@@ -100,6 +100,15 @@ class Queues(RuleBasedStateMachine):
             self.taking[i % len(self.taking)].task.cancel()
         self.loop.run(turns)
 
+    @rule(takers=st.integers(2, 3), jobs=st.integers(1, 2), turns=st.integers(0, 4))
+    def cancel_a_take_as_jobs_come(self, takers: int, jobs: int, turns: int) -> None:
+        self.settle()
+        for node in range(takers):
+            self.take(node, True, None)
+        self.put([0] * jobs, turns)
+        if self.taking:
+            self.cancel_takes({0}, None)
+
     @precondition(lambda self: self.held)
     @rule(which=st.integers(0, 5), turns=TURNS)
     def release(self, which: int, turns: int | None) -> None:
@@ -169,6 +178,9 @@ class Queues(RuleBasedStateMachine):
             return
         try:
             self.settle()
+            while self.held and self.taking:
+                self.release(0, None)
+                self.settle()
             for taking in self.taking:
                 taking.task.cancel()
             self.settle()
