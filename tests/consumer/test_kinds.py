@@ -7,6 +7,7 @@ import functools
 import pytest
 
 from fast_channels import (
+    AsyncHttpConsumer,
     AsyncJsonWebsocketConsumer,
     AsyncWebsocketConsumer,
     JsonWebsocketConsumer,
@@ -154,3 +155,9 @@ async def test_a_plain_def_that_returns_what_can_be_awaited_is_no_mistake(connec
     client.says("x")
     assert await client.hears() == "X"
     assert journal == ["receive"]
+
+
+def test_handle_of_an_http_consumer_is_judged_as_well():
+    chat = type("Poll", (AsyncHttpConsumer,), {"handle": plain})
+    with pytest.raises(TypeError, match=r"Poll\.handle must be 'async def'"):
+        chat().handle(b"")

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,21 +10,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SOON = 20_000  # milliseconds; what the page shows within this passes
 
 
@@ -153,24 +141,6 @@ class Window:
             " document.querySelector('#scroller').clientWidth, innerWidth]"
         )
         assert widths == [widths[3], widths[3], 0, widths[3]]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A browser; that there is none is a failure, and says what to run."""
-    with sync_playwright() as playwright:
-        bundled = playwright.chromium.executable_path
-        found = [path for path in map(shutil.which, BROWSERS) if path]
-        found += [bundled] if Path(bundled).exists() else []
-        if not found:
-            pytest.fail(
-                "no Chromium on PATH; run: sudo apt-get install chromium (Debian, Ubuntu),"
-                " brew install --cask chromium (macOS), or: python -m playwright install chromium",
-                pytrace=False,
-            )
-        browser = playwright.chromium.launch(executable_path=found[0], args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

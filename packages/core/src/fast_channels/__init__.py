@@ -5,6 +5,8 @@ from fast_channels import AsyncJsonWebsocketConsumer, lifespan, register_channel
 
 from fast_channels.consumer import (
     AsyncConsumer,
+    AsyncEventSourceConsumer,
+    AsyncHttpConsumer,
     AsyncJsonWebsocketConsumer,
     AsyncWebsocketConsumer,
     JsonWebsocketConsumer,
@@ -24,6 +26,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AsyncConsumer",
+    "AsyncEventSourceConsumer",
+    "AsyncHttpConsumer",
     "AsyncJsonWebsocketConsumer",
     "AsyncWebsocketConsumer",
     "BaseChannelLayer",

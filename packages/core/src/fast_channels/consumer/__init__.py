@@ -1,6 +1,7 @@
 """Consumers: ASGI applications with one method per kind of event."""
 
 from fast_channels.consumer.base import AsyncConsumer, SyncConsumer
+from fast_channels.consumer.http import AsyncEventSourceConsumer, AsyncHttpConsumer
 from fast_channels.consumer.websocket import (
     AsyncJsonWebsocketConsumer,
     AsyncWebsocketConsumer,
@@ -10,6 +11,8 @@ from fast_channels.consumer.websocket import (
 
 __all__ = [
     "AsyncConsumer",
+    "AsyncEventSourceConsumer",
+    "AsyncHttpConsumer",
     "AsyncJsonWebsocketConsumer",
     "AsyncWebsocketConsumer",
     "JsonWebsocketConsumer",
