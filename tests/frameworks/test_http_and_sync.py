@@ -10,6 +10,10 @@ import httpx
 import pytest
 import websockets
 from asgiref.sync import async_to_sync
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.routing import Mount, Route
 
 from fast_channels import (
     AsyncEventSourceConsumer,
@@ -21,7 +25,7 @@ from fast_channels import (
 )
 from fast_channels.layers.registry import channel_layers
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = [pytest.mark.timeout(30), pytest.mark.asyncio(loop_factories=["uvloop"])]
 
 PATIENCE = 10.0
 LOGGED = {"lifespan": "off", "log_config": None}
@@ -67,8 +71,11 @@ async def applications(scope, receive, send):
 
 
 async def members(layer, count):
+    """Wait until so many consumers are in the group, and no others are left."""
     async with asyncio.timeout(PATIENCE):
-        while layer.stats()["channels"] != count:  # noqa: ASYNC110  # it is the layer's state
+        while (  # noqa: ASYNC110  # it is the layer's state
+            len(layer.groups.get("all", ())) != count or layer.stats()["channels"] != count
+        ):
             await asyncio.sleep(0.001)
 
 
@@ -94,6 +101,35 @@ async def test_one_group_message_reaches_a_socket_a_poll_and_a_stream(serve, lay
         assert [await anext(lines), await anext(lines)] == ["", "data: hello"]
         await members(layer, 2)
         await stream.aclose()
+        await members(layer, 1)
+    await members(layer, 0)
+
+
+class Marked(BaseHTTPMiddleware):
+    async def dispatch(self, request, call_next):
+        response = await call_next(request)
+        response.headers["x-marked"] = "yes"
+        return response
+
+
+async def test_starlettes_routes_mounts_and_middleware_take_http_consumers(serve, layer):
+    app = Starlette(
+        routes=[Route("/stream/{room}", Stream.as_asgi()), Mount("/in", Poll.as_asgi())],
+        middleware=[Middleware(Marked)],
+    )
+    address = await serve(app, **LOGGED)
+    async with (
+        httpx.AsyncClient(base_url=f"http://{address}", timeout=PATIENCE) as client,
+        client.stream("GET", "/stream/tea") as stream,
+    ):
+        assert stream.headers["x-marked"] == "yes"
+        lines = stream.aiter_lines()
+        assert await anext(lines) == ":"
+        poll = asyncio.create_task(client.post("/in/poll", content=b"x"))
+        await members(layer, 2)
+        await layer.group_send("all", {"type": "item", "text": "hello"})
+        assert ((await poll).text, (await poll).headers["x-marked"]) == ("hello", "yes")
+        assert [await anext(lines), await anext(lines)] == ["", "data: hello"]
         await members(layer, 1)
     await members(layer, 0)
 
@@ -171,7 +207,7 @@ async def test_a_stream_that_is_never_read_is_ended_and_the_others_go_on(serve, 
         lines = stream.aiter_lines()
         await members(layer, 2)
         sent = 0
-        while layer.stats()["channels"] == 2:
+        while len(layer.groups["all"]) == 2:
             await layer.group_send("all", {"type": "item", "text": f"{sent} {text}"})
             sent += 1
             async for line in lines:
@@ -191,13 +227,13 @@ async def test_four_sockets_block_at_the_same_time_and_the_loop_serves_others(se
     together = threading.Barrier(4, timeout=PATIENCE)
 
     class Blocking(JsonWebsocketConsumer):
-        groups = ["blocking"]
+        groups = ["all"]
 
         def receive_json(self, content, **kwargs):
             self.send_json("begun")
             together.wait()
             send = async_to_sync(self.channel_layer.group_send)
-            send("blocking", {"type": "done", "by": content})
+            send("all", {"type": "done", "by": content})
 
         def done(self, message):
             self.send_json(message["by"])
@@ -252,7 +288,7 @@ async def test_a_sync_socket_that_is_never_read_is_cut_off_and_the_others_go_on(
     ):
         await members(layer, 2)
         sent = 0
-        while layer.stats()["channels"] == 2:
+        while len(layer.groups["all"]) == 2:
             await layer.group_send("all", {"type": "item", "text": f"{sent} {text}"})
             assert await other.recv() == f"{sent} {text}"
             sent += 1
