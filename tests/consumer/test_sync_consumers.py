@@ -679,7 +679,7 @@ async def test_names_of_the_base_classes_are_out_of_reach_and_websocket_send_is_
             note(message["type"])
 
     client = await connect(Consumer.as_asgi(note=note))
-    hidden = ["send", "close", "deny", "receive", "disconnect", "call", "interrupt", "base_send"]
+    hidden = ["send", "close", "deny", "receive", "disconnect", "run.handler", "base_send"]
     hidden += ["websocket.receive", "finish_timeout", "as_asgi", "nothing"]
     for kind in hidden:
         await layer.group_send("all", {"type": kind, "code": 1000})

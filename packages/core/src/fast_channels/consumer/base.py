@@ -94,7 +94,9 @@ class AsyncConsumer:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         ours = AsyncConsumer
-        cls.overrides_dispatch = cls.dispatch is not ours.dispatch or cls.call is not ours.call
+        cls.overrides_dispatch = (
+            cls.dispatch is not ours.dispatch or cls.run_handler is not ours.run_handler
+        )
         if not cls.__module__.startswith(_OURS):
             check_methods(cls)
 
@@ -135,7 +137,7 @@ class AsyncConsumer:
         if name is None:
             await self.unknown_message(message)
         else:
-            await self.call(getattr(self, name), message)
+            await self.run_handler(getattr(self, name), message)
 
     async def send(self, message: ChannelMessage) -> None:
         """The ASGI server has the message."""
@@ -175,11 +177,11 @@ class AsyncConsumer:
         """Send a layer's ``websocket.send`` or ``websocket.close`` to the client as it is."""
         await self.base_send(message)
 
-    def call(self, handler: Callable[..., Any], *arguments: Any) -> Any:
+    def run_handler(self, handler: Callable[..., Any], *arguments: Any) -> Any:
         """Return what to await so that the handler runs: here, what it returns itself."""
         return handler(*arguments)
 
-    def interrupt(self) -> bool:
+    def interrupt_handler(self) -> bool:
         """The running handler was interrupted, unless it has to be cancelled (False)."""
         return False
 
@@ -294,11 +296,11 @@ class SyncConsumer(AsyncConsumer):
         """A handler raised ``exception`` at ``message``; raise it to end the connection."""
         raise exception
 
-    def call(self, handler: Callable[..., Any], *arguments: Any) -> Any:
+    def run_handler(self, handler: Callable[..., Any], *arguments: Any) -> Any:
         """Return what to await so that the handler runs in a thread."""
         return self._thread.run(handler, *arguments)
 
-    def interrupt(self) -> bool:
+    def interrupt_handler(self) -> bool:
         """A handler in a thread cannot send any more; False if none runs there."""
         return self._thread.interrupt()
 

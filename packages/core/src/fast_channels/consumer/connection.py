@@ -301,7 +301,7 @@ class Connection(Mailbox):
             raise error
         self._running = True
         try:
-            handler = self.consumer.call(self.consumer.on_error, error, message)
+            handler = self.consumer.run_handler(self.consumer.on_error, error, message)
             await in_place.InContext(handler, self._context)
         except asyncio.CancelledError:
             if not self._was_cut():
@@ -329,7 +329,7 @@ class Connection(Mailbox):
 
     def _interrupt(self) -> None:
         """Cancel the running handler, but not the task."""
-        if self._running and not self._cut and not self.consumer.interrupt():
+        if self._running and not self._cut and not self.consumer.interrupt_handler():
             self._cut = True
             self._main.cancel()
 
@@ -374,7 +374,7 @@ class Connection(Mailbox):
             return (consumer.pass_on if kind in PASSED_ON else consumer.unknown_message)(message)
         if self._dispatches:
             if kind == GAP:
-                return consumer.call(consumer.channels_gap, message)
+                return consumer.run_handler(consumer.channels_gap, message)
             return consumer.dispatch(message)
         return getattr(consumer, name)(message)
 

@@ -132,7 +132,7 @@ class AsyncHttpConsumer(AsyncConsumer):
         self._stop_timer()
         await join(self)
         await self.handle(b"".join(self.body))
-        if self._state == WAITING and self.channel_layer is None:
+        if self._state == WAITING and not self._left and self.channel_layer is None:
             raise RuntimeError(
                 f"{type(self).__name__}.handle() sent no response, and without a channel layer "
                 "no handler can later; call send_response()"

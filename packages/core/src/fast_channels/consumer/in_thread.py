@@ -176,8 +176,6 @@ class HandlerThread(Executor):
         """Wait for the thread, however often this is cancelled."""
         job = self._job
         assert job is not None
-        if job.done():
-            return
         ended = asyncio.wrap_future(job)
         ended.add_done_callback(_log_failure)
         deadline = self._loop.time() + self._finish_timeout

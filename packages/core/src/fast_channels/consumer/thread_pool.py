@@ -45,8 +45,13 @@ class ThreadPool(Executor):
     def _start_thread(self) -> None:
         name = f"fast-channels-{len(self.threads) + 1}"
         thread = threading.Thread(target=self._work, name=name, daemon=True)
-        thread.start()
-        self.threads.append(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more of them
+            if not self.threads:
+                raise
+        else:
+            self.threads.append(thread)
 
     def _work(self) -> None:
         while True:
