@@ -491,11 +491,12 @@ async def test_a_job_that_cannot_be_read_is_counted_and_skipped(make: Make, payl
     layer = make(QueuesBackend)
     await layer.send("jobs", job(1))
     good = layer.backend.fake.put_calls[0][1]
-    for each in (payload, good):
-        taken = FakeJob(each)
-        taken.may_finish.set()
-        layer.backend.fake.jobs.put_nowait(taken)
+    jobs = [FakeJob(each) for each in (payload, good)]
+    for each in jobs:
+        each.may_finish.set()
+        layer.backend.fake.jobs.put_nowait(each)
     assert await receive(layer, "jobs", 1) == [job(1)]
+    assert [each.fate for each in jobs] == ["done", "done"]
     assert layer.stats()["malformed"] == 1
     assert layer.stats()["delivered"] == 1
 

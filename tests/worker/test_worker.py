@@ -66,6 +66,12 @@ def unread(layer: InMemoryChannelLayer, channel: str = "jobs") -> int:
     return len(layer.channels.get(channel, ()))
 
 
+async def turns(count: int = 20) -> None:
+    """Let everything that is ready run, several times over."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 async def test_a_message_calls_the_consumer_s_method_in_a_channel_scope(
     layer: InMemoryChannelLayer, journal: Journal, start: Start
 ) -> None:
@@ -171,7 +177,8 @@ async def test_a_worker_that_is_busy_leaves_jobs_to_others(
     await layer.send("jobs", job(0, waits=True))
     await journal.has(("begun", 0))
     await layer.send("jobs", job(1))
-    # Were it taken ahead, it would wait for the first one.
+    await turns()
+    assert unread(layer) == 1  # were it taken ahead, it would wait for the first one
     assert (await soon(layer.receive("jobs")))["n"] == 1
     may_end(jobs).set()
     await journal.has(("done", 0))
@@ -185,10 +192,30 @@ async def test_a_job_that_came_when_every_place_was_taken_goes_back_in_time(
     await layer.send("a", job(0, waits=True))
     await journal.has(("begun", 0))
     await layer.send("b", job(1))
+    await turns()
+    assert unread(layer, "b") == 0
     assert (await soon(layer.receive("b")))["n"] == 1
     await layer.send("b", job(2))
     may_end(jobs).set()
     await journal.has(("done", 0), ("done", 2))
+
+
+async def test_a_job_that_waits_for_a_place_goes_back_when_the_worker_is_stopped(
+    layer: InMemoryChannelLayer, journal: Journal, jobs: Any, start: Start
+) -> None:
+    worker = Worker(jobs, ["a", "b"], layer, 1)
+    running = start(worker)
+    await layer.send("a", job(0, waits=True))
+    await journal.has(("begun", 0))
+    await layer.send("b", job(1))
+    await turns()
+    assert unread(layer, "b") == 0
+    worker.stop()
+    await turns()
+    assert unread(layer, "b") == 1
+    may_end(jobs).set()
+    await soon(running)
+    assert journal == [("begun", 0), ("done", 0)]
 
 
 # --- errors -----------------------------------------------------------------------------------
@@ -570,4 +597,5 @@ def test_what_is_no_application_no_layer_or_no_number_is_refused(
         Worker(jobs, ["jobs"], "defualt")
     with pytest.raises(ValueError, match="max_applications must be at least 1, got 0"):
         Worker(jobs, ["jobs"], layer, 0)
-    assert Worker(jobs, ["jobs"], "default").channel_layer is layer
+    worker = Worker(jobs, ["jobs", "more", "jobs"], "default")
+    assert (worker.channel_layer, worker.channels) == (layer, ["jobs", "more"])
