@@ -8,7 +8,10 @@ import websockets
 
 from fast_channels import AsyncWebsocketConsumer
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.asyncio(loop_factories=["asyncio"]),  # nothing here depends on the loop
+]
 
 GOOD = {
     "Host": "localhost",

@@ -10,7 +10,10 @@ from starlette.applications import Starlette
 from fast_channels import AsyncWebsocketConsumer
 from fast_channels.routing import ProtocolTypeRouter, URLRouter, not_found, path, re_path
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = [
+    pytest.mark.timeout(30),
+    pytest.mark.asyncio(loop_factories=["asyncio"]),  # nothing here depends on the loop
+]
 
 
 class Room(AsyncWebsocketConsumer):

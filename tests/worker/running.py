@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 
 
 async def soon(awaitable: Awaitable[T]) -> T:

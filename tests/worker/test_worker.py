@@ -555,6 +555,23 @@ async def test_a_layer_of_another_kind_is_served_by_its_receive(
     assert layer.queue("jobs").get_nowait() == job(2, waits=True)  # sent again
 
 
+class Overridden(Foreign, BaseChannelLayer):
+    """Has our base class, as Django Channels' layers have theirs, and no backend."""
+
+    def __init__(self) -> None:
+        BaseChannelLayer.__init__(self)
+        Foreign.__init__(self)
+
+
+async def test_a_layer_that_overrides_receive_is_served_by_it(
+    journal: Journal, jobs: Any, start: Start
+) -> None:
+    layer: Any = Overridden()
+    start(Worker(jobs, ["jobs"], layer))
+    await layer.send("jobs", job(1))
+    await journal.has(("done", 1))
+
+
 # --- mistakes, found when the worker is made ----------------------------------------------------
 
 

@@ -27,6 +27,7 @@ def loaded_by(statement: str) -> set[str]:
         "import fast_channels",
         "import fast_channels.layers, fast_channels.consumer",
         "import fast_channels.middleware, fast_channels.plugins, fast_channels.lifespan",
+        "import fast_channels.routing, fast_channels.worker",
     ],
 )
 def test_an_import_loads_nothing_but_what_core_is_made_of(statement: str) -> None:
