@@ -13,11 +13,8 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Final, cast
 
 from fast_channels.exceptions import LayerClosed, RouteNotFound, StopConsumer
-from fast_channels.layers.base import BaseChannelLayer
-from fast_channels.layers.jobs import Lease
+from fast_channels.layers import BaseChannelLayer, ChannelLayer, Lease, channel_layers
 from fast_channels.layers.names import check_channel
-from fast_channels.layers.protocol import ChannelLayer
-from fast_channels.layers.registry import channel_layers
 from fast_channels.routing.routers import served_channels
 from fast_channels.type_defs import ChannelApplication, ChannelMessage
 from fast_channels.utils import require_application

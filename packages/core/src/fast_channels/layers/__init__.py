@@ -8,6 +8,7 @@ from fast_channels.layers.backend import Backend, Inbox, Job, Publication, Worke
 from fast_channels.layers.backoff import reconnect_delays
 from fast_channels.layers.base import BaseChannelLayer
 from fast_channels.layers.in_memory import InMemoryChannelLayer
+from fast_channels.layers.jobs import Lease
 from fast_channels.layers.options import LayerOptions
 from fast_channels.layers.protocol import Channel, ChannelLayer
 from fast_channels.layers.registry import (
@@ -29,6 +30,7 @@ __all__ = [
     "Inbox",
     "Job",
     "LayerOptions",
+    "Lease",
     "Publication",
     "WorkerQueues",
     "channel_layers",
