@@ -10,7 +10,7 @@ SETUP := $(PYTHON) scripts/setup.py
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check lint types guards docs-check fmt bench clean python tools
+.PHONY: help setup demo test test-all mutants check lint types guards docs-check fmt bench clean python tools
 
 help: ## list these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ test: setup ## install what is missing, then run every test except the long ones
 
 test-all: setup ## run every test, on each declared Python found on this machine
 	$(VENV)/bin/python scripts/test_all.py
+
+mutants: tools ## break the memory backend in every way, show which clause of the kit notices
+	$(VENV)/bin/python -m tests.conformance.mutants
 
 check: lint types guards docs-check ## format, lint, types, guards, documentation; under a minute
 

@@ -4,14 +4,19 @@ Every call takes a round trip (a few loop turns), at any of which it may be canc
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Collection, Sequence
+from typing import ClassVar
 
-from fast_channels.exceptions import BackendUnavailable
+from fast_channels.exceptions import BackendUnavailable, MessageTooLarge, PublishFailed
 from fast_channels.layers import Inbox, InMemoryChannelLayer, Publication
 from fast_channels.layers.in_memory import MemoryBackend, MemoryBroker, MemoryJob, MemoryQueues
 
+logger = logging.getLogger(__name__)
+
 CAPACITY = 100
+PASSWORD = "hunter2-and-more"
 
 
 class BreakableBroker(MemoryBroker):
@@ -40,11 +45,11 @@ class Gate:
         self.shut = False
         self._inbox = inbox
         self._backend = backend
-        self._held: list[Publication] = []
+        self.held: list[Publication] = []
 
     def deliver(self, topic: str, payload: bytes, /) -> None:
         if self.shut:
-            self._held.append(Publication(topic, payload))
+            self.held.append(Publication(topic, payload))
         else:
             self._inbox.deliver(topic, payload)
 
@@ -52,21 +57,25 @@ class Gate:
         """Tell the gap, then deliver what was held."""
         self._inbox.gap(cause, topics)
         self.shut = False
-        held, self._held = self._held, []
+        held, self.held = self.held, []
         for topic, payload in held:
             if topic in self._backend.topics:
                 self._inbox.deliver(topic, payload)
 
     def forget(self) -> None:
-        self._held.clear()
+        self.held.clear()
 
 
 class BreakableBackend(MemoryBackend):
     """Raises ``BackendUnavailable`` while its broker is down, and comes back by itself."""
 
+    max_payload = 300_000
+    make_queues: ClassVar[type["BreakableQueues"]]
+
     def __init__(self, broker: BreakableBroker) -> None:
         self.broker = broker
-        self.jobs = BreakableQueues(self)
+        self.url = f"memory://user:{PASSWORD}@broker"
+        self.jobs = self.make_queues(self)
         super().__init__(broker, self.jobs)
         self.connected = False
         self.gate: Gate | None = None
@@ -88,6 +97,8 @@ class BreakableBackend(MemoryBackend):
             self.repairing.cancel()
             await asyncio.wait([self.repairing])
             self.repairing = None
+        for job in self.jobs.taken:
+            await job.release()
         await super().close()
 
     async def subscribe(self, topics: Collection[str], /) -> None:
@@ -102,7 +113,14 @@ class BreakableBackend(MemoryBackend):
 
     async def publish(self, publications: Sequence[Publication], /) -> None:
         await self.round_trip()
-        await super().publish(publications)
+        errors: dict[int, Exception] = {
+            index: MessageTooLarge(f"{len(payload)} bytes are more than {self.max_payload}")
+            for index, (_, payload) in enumerate(publications)
+            if len(payload) > self.max_payload
+        }
+        await super().publish([each for i, each in enumerate(publications) if i not in errors])
+        if errors:
+            raise PublishFailed(errors)
 
     async def round_trip(self) -> None:
         """The broker was there and still is."""
@@ -118,6 +136,7 @@ class BreakableBackend(MemoryBackend):
             assert self.gate is not None
             self.gate.shut = True
             self.forgotten()
+            logger.warning("lost the connection to %s", self.url.replace(PASSWORD, "***"))
             self.repairing = asyncio.create_task(self.repair())
 
     def forgotten(self) -> None:
@@ -162,6 +181,8 @@ class BreakableQueues(MemoryQueues):
         super().__init__(InMemoryChannelLayer(queue_capacity=CAPACITY), backend.broker)
         self.backend = backend
         self.asleep: set[asyncio.Future[None]] = set()
+        self.taken: list[MemoryJob] = []
+        """Who is closed gives back what was not finished."""
 
     async def put(self, queue: str, payload: bytes, expires_in: float, /) -> None:
         await self.backend.round_trip()
@@ -176,6 +197,12 @@ class BreakableQueues(MemoryQueues):
                 await repaired
             finally:
                 self.asleep.discard(repaired)
+        job = await self.next_job(queue)
+        self.taken.append(job)
+        return job
+
+    async def next_job(self, queue: str) -> MemoryJob:
+        """Wait for the first job of the queue."""
         return await super().take(queue)
 
     def wake(self) -> None:
@@ -189,3 +216,6 @@ class BreakableQueues(MemoryQueues):
         for repaired in self.asleep:
             if not repaired.done():
                 repaired.set_exception(BackendUnavailable("the backend was closed"))
+
+
+BreakableBackend.make_queues = BreakableQueues

@@ -10,7 +10,7 @@ import uvloop
 from fast_channels.layers import Backend, InMemoryChannelLayer
 from fast_channels.testing import BackendTests, QueueTests
 
-from .breakable import CAPACITY, BreakableBackend, BreakableBroker
+from .breakable import CAPACITY, PASSWORD, BreakableBackend, BreakableBroker
 
 
 class TestMemory(BackendTests, QueueTests):
@@ -32,6 +32,8 @@ class TestMemoryOnUvloop(TestMemory):
 class TestBreakable(BackendTests, QueueTests):
     capabilities = frozenset({"queues"})
     queue_capacity = CAPACITY
+    redelivers = True
+    secret = PASSWORD
     short_expiry = 0.05
     quiet = 0.02
     broker: ClassVar = BreakableBroker()

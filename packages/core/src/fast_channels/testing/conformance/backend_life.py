@@ -57,8 +57,8 @@ class LifeClauses(BackendSuite):
         """Law 5. Usual cause: the second close sees a flag and returns at once, while the first
         still closes connections."""
         for _ in range(5):
-            process = await self.process()
             before = Holdings.now()
+            process = await self.process()
             await process.subscribe(self.topic())
 
             async def close(process: Process = process, before: Holdings = before) -> None:

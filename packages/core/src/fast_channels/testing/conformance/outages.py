@@ -84,14 +84,17 @@ class OutageClauses(OutageSuite):
                     await soon(call(number), "a call", self.unavailable_within)
                 except BackendUnavailable:
                     await asyncio.sleep(0.01)
+                await asyncio.sleep(0)  # a call that never waits would keep the loop for itself
 
         calls: list[Callable[[int], Coroutine[Any, Any, object]]] = [
             lambda n: process.backend.publish([Publication(self.topic(), b"%d" % n)]),
             lambda n: process.backend.subscribe([self.topic(f"new-{n % 10}")]),
         ]
         async with asyncio.TaskGroup() as busy:
-            for call in calls:
-                busy.create_task(go_on(call))
+            for pause in (self.quiet, 0):  # some have gone on for a while, some just begin
+                for call in calls * 3:
+                    busy.create_task(go_on(call))
+                await asyncio.sleep(pause)
             async with self.repaired(process):
                 await asyncio.sleep(self.quiet)
             stop.set()
@@ -327,13 +330,12 @@ class OutageClauses(OutageSuite):
             await process.subscribe(self.topic())
             other = Process(self.build(), self.patience)
             async with self.repaired(process):
-                batch = [Publication(self.topic(), b"lost")]
-                for what, call in (
-                    ("publish", process.backend.publish(batch)),
-                    ("subscribe", process.backend.subscribe([self.topic("new")])),
-                    ("open", other.backend.open(other)),
-                ):
-                    shown.append(as_printed(await self.refused(call, what)))
+                publish = process.backend.publish([Publication(self.topic(), b"lost")])
+                shown.append(as_printed(await self.refused(publish, "publish")))
+                subscribe = process.backend.subscribe([self.topic("new")])
+                shown.append(as_printed(await self.refused(subscribe, "subscribe")))
+                opening = other.backend.open(other)
+                shown.append(as_printed(await self.refused(opening, "open")))
                 shown += [repr(process.backend), repr(other.backend)]
                 await other.close()
             shown += [as_printed(cause) for cause, _ in process.gaps]
