@@ -42,7 +42,7 @@ def tasks(others: bool) -> Iterator[Task]:
         for name, clause in CAUGHT_BY.items():
             rest = [each for each in clauses() if each != clause]
             for part in range(PARTS):
-                yield name, rest[part::PARTS], 0.4
+                yield name, rest[part::PARTS], 0.25
 
 
 def verdicts(task: Task) -> tuple[str, Verdicts]:
