@@ -1,20 +1,15 @@
 """The memory layer keeps every clause of the kit, on asyncio and on uvloop."""
 
-from typing import Any
-
 import uvloop
 
-from fast_channels.layers import ChannelLayer, InMemoryChannelLayer
-from fast_channels.testing import LayerTests
+from .layers import MemoryLayerTests
 
 
-class TestMemoryLayer(LayerTests):
-    capabilities = frozenset({"queues"})
-    no_outage = "the broker is this process"
-
-    def build_layer(self, **options: Any) -> ChannelLayer:
-        return InMemoryChannelLayer(url="memory://conformance", **options)
+class TestMemoryLayer(MemoryLayerTests):
+    """On asyncio's loop."""
 
 
-class TestMemoryLayerOnUvloop(TestMemoryLayer):
+class TestMemoryLayerOnUvloop(MemoryLayerTests):
+    """On uvloop's."""
+
     loop_factory = staticmethod(uvloop.new_event_loop)
