@@ -32,10 +32,12 @@ class Wire:
         self.down = True
         for backend in self.backends:
             backend.cut()
-        yield
-        self.down = False
-        for backend in tuple(self.backends):
-            backend.repaired()
+        try:
+            yield
+        finally:
+            self.down = False
+            for backend in tuple(self.backends):
+                backend.repaired()
 
     def check(self) -> None:
         """Raise where nobody can be reached."""

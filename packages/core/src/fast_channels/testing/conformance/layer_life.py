@@ -41,11 +41,13 @@ class LifeClauses(LayerSuite):
 
     @clause
     async def test_opening_twice_is_opening_once(self) -> None:
-        """Also at the same time. Usual cause: two connections, of which one is forgotten."""
+        """Also at the same time. Usual cause: two connections, of which one is
+        forgotten with its channels."""
         here, there = self.layer(), await self.node()
         await asyncio.gather(*(here.open() for _ in range(5)))
         await here.open()
         member = await self.member(here, "room")
+        await self.soon(here.open(), "open of an open layer")
         await there.group_send("room", message(1))
         assert await self.fence(here, member, there) == [message(1)]
 

@@ -2,9 +2,10 @@
 
 import copy
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final, cast
 
 import pytest
@@ -124,18 +125,18 @@ class MessageClauses(LayerSuite):
         before = dict(layer.stats())
         good = "specific.0123456789abcdef!1"
         for bad in BAD_NAMES:
-            calls: list[Coroutine[Any, Any, object]] = [
-                layer.send(bad, message()),
-                layer.receive(bad),
-                layer.group_send(bad, message()),
-                layer.group_add(bad, good),
-                layer.group_add("room", bad),
-                layer.group_discard(bad, good),
-                layer.group_discard("room", bad),
+            calls: list[Callable[[], Awaitable[object]]] = [
+                partial(layer.send, bad, message()),
+                partial(layer.receive, bad),
+                partial(layer.group_send, bad, message()),
+                partial(layer.group_add, bad, good),
+                partial(layer.group_add, "room", bad),
+                partial(layer.group_discard, bad, good),
+                partial(layer.group_discard, "room", bad),
             ]
             for call in calls:
                 with pytest.raises(TypeError) as caught:
-                    await call
+                    await self.soon(call(), "a call with a bad name")
                 assert not bad or repr(bad) in str(caught.value)
             if bad is not None:
                 with pytest.raises(TypeError):

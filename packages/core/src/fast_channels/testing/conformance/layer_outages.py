@@ -5,7 +5,7 @@ They need ``outage()``, and are skipped where the class says ``no_outage = "the 
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -98,15 +98,15 @@ class LayerOutageClauses(LayerSuite):
         own = await self.member(here)
         before = holdings(here)
         async with self.outage():
-            calls: dict[str, Coroutine[Any, Any, None]] = {
-                "send": here.send(member, message(-1)),
-                "group_send": here.group_send("room", message(-1)),
-                "group_add": here.group_add("new", own),
+            calls: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+                "send": lambda: here.send(member, message(-1)),
+                "group_send": lambda: here.group_send("room", message(-1)),
+                "group_add": lambda: here.group_add("new", own),
             }
             for name, call in calls.items():
                 began = time.monotonic()
                 with pytest.raises(BackendUnavailable):
-                    await self.soon(call, f"{name} in an outage", self.unavailable_within)
+                    await self.soon(call(), f"{name} in an outage", self.unavailable_within)
                 assert time.monotonic() - began < TIMEOUT + self.unavailable_within / 2, name
             assert holdings(here) == before
         await self._flows(here, there, member, "room")

@@ -101,9 +101,9 @@ class ThreadClauses(LayerSuite):
                 receiving = asyncio.create_task(channel.receive())
                 await asyncio.sleep(0)
                 waiting.set()
-                await asyncio.wait([receiving], timeout=self.patience)
+                done, _waiting = await asyncio.wait([receiving], timeout=self.patience)
                 receiving.cancel()
-                return receiving.exception()
+                return receiving.exception() if done else None
 
         there = asyncio.create_task(asyncio.to_thread(self._run, wait, 0))
         await self.until(waiting.is_set, "a reader in another thread")
