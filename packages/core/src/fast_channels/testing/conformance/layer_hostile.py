@@ -9,7 +9,13 @@ from fast_channels.testing.conformance.layer_suite import LayerSuite, message, n
 exploded: list[str] = []
 """Filled by the payload that is a pickle, if anybody loads it."""
 
-PICKLE = b"c%b\nexploded.append\n(S'by a pickle'\ntR." % __name__.encode()
+
+def explode(by: str) -> None:
+    """Note that the payload was run."""
+    exploded.append(by)
+
+
+PICKLE = b"c%b\nexplode\n(S'by a pickle'\ntR." % __name__.encode()
 
 _ENCODED = msgspec.msgpack.encode
 _NODE = "0123456789abcdef"
