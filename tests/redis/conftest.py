@@ -28,6 +28,15 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
         yield own
 
 
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+    """A server that wants a password, for the kit, which restarts it."""
+    with running(
+        tmp_path_factory.mktemp("guarded"), "--requirepass", "kit-secret", password="kit-secret"
+    ) as own:
+        yield own
+
+
 @pytest.fixture
 def prefix() -> str:
     """A prefix that no other test uses."""

@@ -47,14 +47,16 @@ def free_port() -> int:
 class Server:
     """One ``redis-server`` process, restarted on the same port and with the same options."""
 
-    def __init__(self, folder: Path, *options: object, config: str = "") -> None:
+    def __init__(
+        self, folder: Path, *options: object, config: str = "", **client_options: Any
+    ) -> None:
         self.port = free_port()
         self.folder = folder / str(self.port)
         self.folder.mkdir()
         self.config = self.folder / "redis.conf"
         self.config.write_text(f'dir {self.folder}\nsave ""\n{config}\n')
         self.options = [str(option) for option in options]
-        self.client_options: dict[str, Any] = {}
+        self.client_options = client_options
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -111,9 +113,11 @@ class Server:
 
 
 @contextmanager
-def running(folder: Path, *options: object, config: str = "") -> Generator[Server]:
+def running(
+    folder: Path, *options: object, config: str = "", **client_options: Any
+) -> Generator[Server]:
     """A server for the time of the ``with``."""
-    server = Server(folder, *options, config=config)
+    server = Server(folder, *options, config=config, **client_options)
     try:
         yield server.start()
     finally:

@@ -33,6 +33,8 @@ class Publisher:
 
     async def publish(self, publications: Sequence[Publication]) -> None:
         """The server has the publications; raises ``PublishFailed`` for those it refused."""
+        if not publications:
+            return
         connection = self.link.connection or await self.link.ready()
         replies = await connection.send(self.pack(publications), len(publications))
         for reply in replies:

@@ -192,7 +192,6 @@ class RedisQueues:
             self._wake()
             await asyncio.wait([self._blocked], timeout=CLOSING_SECONDS)
         if self._pump is not None:
-            await asyncio.sleep(0)
             self._pump.cancel()
             await asyncio.wait([self._pump])
         if self._tasks:
