@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,15 @@ class Server:
         self.folder = folder / str(self.port)
         self.folder.mkdir()
         self.config = self.folder / "redis.conf"
-        self.config.write_text(f'dir {self.folder}\nsave ""\n{config}\n')
+        save = "" if "--sentinel" in options else 'save ""'
+        lines = [
+            f"port {self.port}",
+            f"dir {self.folder}",
+            f"logfile {self.folder}/log",
+            save,
+            config,
+        ]
+        self.config.write_text("\n".join(lines) + "\n")
         self.options = [str(option) for option in options]
         self.client_options = client_options
         self.process: subprocess.Popen[bytes] | None = None
@@ -66,10 +74,7 @@ class Server:
 
     def start(self) -> "Server":
         """It answers."""
-        command = [binary(), str(self.config)]
-        if "--tls-port" not in self.options:
-            command += ["--port", str(self.port)]
-        command += [*self.options, "--logfile", str(self.folder / "log")]
+        command = [binary(), str(self.config), *self.options]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -122,6 +127,91 @@ def running(
         yield server.start()
     finally:
         server.kill()
+
+
+class Trio:
+    """A master, a replica, and three Sentinels that make one of the other when it is needed."""
+
+    name = "main-master"
+    password = "trio-secret"
+
+    def __init__(self, folder: Path) -> None:
+        login = ("--requirepass", self.password, "--masterauth", self.password)
+        self.servers = [Server(folder, *login, password=self.password) for _ in range(2)]
+        master, self.replica = self.servers
+        self.replica.options += ["--replicaof", f"127.0.0.1 {master.port}"]
+        lines = [
+            f"sentinel monitor {self.name} 127.0.0.1 {master.port} 2",
+            f"sentinel auth-pass {self.name} {self.password}",
+            f"sentinel down-after-milliseconds {self.name} 800",
+            f"sentinel failover-timeout {self.name} 3000",
+        ]
+        self.sentinels = [Server(folder, "--sentinel", config="\n".join(lines)) for _ in range(3)]
+
+    @property
+    def url(self) -> str:
+        """The Sentinels, and the master's name."""
+        addresses = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        return f"redis+sentinel://:{self.password}@{addresses}/{self.name}"
+
+    def start(self) -> None:
+        """Every Sentinel knows the others and the replica."""
+        for server in (*self.servers, *self.sentinels):
+            server.start()
+        wait_until(lambda: all(map(self._complete, self.sentinels)), "the Sentinels' agreement")
+
+    def _complete(self, sentinel: Server) -> bool:
+        with sentinel.client() as client:
+            state = client.sentinel_master(self.name)
+        return bool(state["num-other-sentinels"] == 2 and state["num-slaves"] == 1)
+
+    def master(self) -> Server:
+        """Return the server that the Sentinels name."""
+        with self.sentinels[0].client() as client:
+            _, port = client.sentinel_get_master_addr_by_name(self.name)
+        [master] = [server for server in self.servers if server.port == port]
+        return master
+
+    def settle(self) -> None:
+        """Both servers run, and one follows the other."""
+        for server in self.servers:
+            if server.process is None:
+                server.start()
+        master = self.master()
+        [other] = [server for server in self.servers if server is not master]
+        master.command("REPLICAOF", "NO", "ONE")  # the Sentinels would say so in ten seconds
+        other.command("REPLICAOF", "127.0.0.1", master.port)
+
+    def settle_for_failover(self) -> None:
+        """As ``settle``, and the Sentinels know it: they look every ten seconds."""
+        self.settle()
+        wait_until(lambda: all(map(self._sees_a_good_replica, self.sentinels)), "a good replica")
+
+    def _sees_a_good_replica(self, sentinel: Server) -> bool:
+        with sentinel.client() as client:
+            state = client.sentinel_master(self.name)
+            replicas = client.sentinel_slaves(self.name)
+        good = [r for r in replicas if r["flags"] == "slave" and r["master-link-status"] == "ok"]
+        return bool(good) and state["flags"] == "master"
+
+    def kill(self) -> None:
+        """Everything is gone."""
+        for server in (*self.sentinels, *self.servers):
+            server.kill()
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Return when the condition is true; while servers come and go it may raise."""
+    deadline = time.monotonic() + 2 * PATIENCE
+    while True:
+        try:
+            if condition():
+                return
+        except redis.exceptions.RedisError:
+            pass
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{what} did not come")
+        time.sleep(0.02)
 
 
 class Proxy:

@@ -222,6 +222,8 @@ def _parsed(url: str) -> dict[str, Any]:
     """Return the keywords that redis-py reads out of a URL of its own."""
     try:
         parts = urlsplit(url)
+        if "@" in parts.path + parts.query:
+            raise ValueError
         keywords = dict(cast("Mapping[str, Any]", parse_url(url)))
         database = parts.path.strip("/")
         wrong = parts.scheme != "unix" and database and not database.isdigit()
@@ -232,7 +234,7 @@ def _parsed(url: str) -> dict[str, Any]:
             "percent-encoded, or the scheme none of redis, rediss, unix?"
         ) from None
     if wrong:
-        raise ValueError(f"{redacted(url)} names the database {database!r}, which is no number")
+        raise ValueError(f"{redacted(url)} names a database that is no number")
     return keywords
 
 

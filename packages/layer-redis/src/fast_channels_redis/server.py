@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import hiredis
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels_redis.connection import Connection, pack
+from fast_channels_redis.connection import Connection, Reply, pack
 
 STEP_SECONDS: Final = 1.0
 """How long a server may be silent while a connection is made ready, before it is tried again."""
@@ -84,8 +84,9 @@ async def connect(
                     server_hostname=server.host if server.tls is not None else None,
                 )
     except TimeoutError:
+        hint = " (if it speaks no TLS, write redis://)" if server.tls else ""
         raise BackendUnavailable(
-            f"{server.name} did not take a connection within {server.connect_timeout:g} s"
+            f"{server.name} did not take a connection within {server.connect_timeout:g} s{hint}"
         ) from None
     except OSError as error:
         raise BackendUnavailable(f"{server.name} cannot be reached: {error}") from error
@@ -119,7 +120,10 @@ async def _greet(connection: Connection, server: Server, patience: float) -> Non
         raise BackendUnavailable(f"{cause} during the handshake{hint}") from None
     if isinstance(replies[0], hiredis.ReplyError):
         raise BackendUnavailable(_refusal(server, username, password, str(replies[0])))
-    answer = [item.decode() if isinstance(item, bytes) else item for item in replies[0]]
+    if not isinstance(replies[0], list):
+        raise BackendUnavailable(f"{server.name} does not speak Redis' protocol")
+    told: list[Reply] = replies[0]
+    answer = [item.decode() if isinstance(item, bytes) else item for item in told]
     connection.info = dict(zip(answer[::2], answer[1::2], strict=False))
     _check(server, connection.info)
     if count == 2 and isinstance(replies[1], hiredis.ReplyError):
@@ -154,18 +158,18 @@ def _refusal(server: Server, username: str | None, password: str | None, text: s
 
 def _check(server: Server, info: dict[str, Any]) -> None:
     mode, role = info.get("mode", "standalone"), info.get("role", "master")
-    if mode == "sentinel" != server.mode:
+    if mode == "sentinel" and server.mode != mode:
         raise BackendUnavailable(
             f"{server.name} is a Sentinel; write redis+sentinel://{server.host}:{server.port}/"
             "<name of the master>"
         )
-    if mode == "cluster" != server.mode:
+    if mode == "cluster" and server.mode != mode:
         raise BackendUnavailable(
             f"{server.name} is a node of a Cluster; write redis+cluster:// in the URL"
         )
-    if server.mode == "cluster" != mode:
+    if mode != server.mode:
         raise BackendUnavailable(
-            f"{server.name} is no Cluster node (it is {mode}); write redis:// in the URL"
+            f"{server.name} is no {server.mode} but {mode}; write redis:// in the URL"
         )
     if role != "master":
         raise BackendUnavailable(

@@ -1,0 +1,141 @@
+"""A master that Sentinels know: found, followed through failovers."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+import pytest
+
+from fast_channels.exceptions import BackendUnavailable
+from fast_channels.testing.conformance import BackendTests, QueueTests
+from fast_channels_redis import RedisBackend
+from fast_channels_redis.hosts import parse_hosts
+
+from .conftest import Make
+from .servers import Trio, free_port
+from .waiting import read_until, send_when_back, soon, until
+
+
+@pytest.fixture(scope="module")
+def trio(tmp_path_factory: pytest.TempPathFactory) -> Generator[Trio]:
+    """Three Sentinels, their master and its replica."""
+    trio = Trio(tmp_path_factory.mktemp("trio"))
+    try:
+        trio.start()
+        yield trio
+    finally:
+        trio.kill()
+
+
+LAST = {"type": "last"}
+GAP = {"type": "channels.gap", "group": "room"}
+
+
+@pytest.mark.timeout(90)
+async def test_a_failover_is_followed_and_told_as_one_gap(trio: Trio, make: Make) -> None:
+    await asyncio.to_thread(trio.settle_for_failover)
+    here, there = make(trio.url), make(trio.url)
+    await here.open()
+    channel = await there.new_channel()
+    await there.group_add("room", channel)
+    taking = asyncio.create_task(there.receive("jobs"))
+    master = trio.master()
+    master.kill()
+    with pytest.raises(BackendUnavailable):
+        while True:
+            await here.group_send("room", {"type": "lost"})
+    await asyncio.to_thread(lambda: _promoted(trio, master.port))
+    began = time.monotonic()
+    await until(lambda: there.stats()["gaps"] == 1)
+    assert time.monotonic() - began < 5  # 2 s on a machine of its own
+    await send_when_back(here, "room", LAST)
+    assert await read_until(there, channel, LAST) == [GAP]
+    await here.send("jobs", LAST)
+    assert await soon(taking) == LAST
+
+
+def _promoted(trio: Trio, old: int) -> None:
+    deadline = time.monotonic() + 20
+    while trio.master().port == old and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(90)
+async def test_a_planned_failover_is_followed_by_everyone(trio: Trio, make: Make) -> None:
+    await asyncio.to_thread(trio.settle_for_failover)
+    here, there = make(trio.url), make(trio.url)
+    await here.open()
+    channel = await there.new_channel()
+    await there.group_add("room", channel)
+    old = trio.master().port
+    trio.sentinels[0].command("SENTINEL", "FAILOVER", trio.name)
+    await asyncio.to_thread(lambda: _promoted(trio, old))
+    await until(lambda: there.stats()["gaps"] >= 1)
+    await send_when_back(here, "room", LAST)
+    assert GAP in await read_until(there, channel, LAST)
+
+
+@pytest.mark.timeout(90)
+async def test_one_sentinel_is_enough_and_a_frozen_one_delays_nobody(
+    trio: Trio, make: Make
+) -> None:
+    await asyncio.to_thread(trio.settle)
+    first, second, _ = trio.sentinels
+    first.freeze()
+    second.kill()
+    try:
+        began = time.monotonic()
+        layer = make(trio.url)
+        channel = await layer.new_channel()
+        assert time.monotonic() - began < 2
+        await layer.group_add("room", channel)
+        await layer.group_send("room", LAST)
+        assert await soon(layer.receive(channel)) == LAST
+    finally:
+        first.thaw()
+        second.start()
+
+
+async def test_an_unknown_master_and_absent_sentinels_are_told(trio: Trio, make: Make) -> None:
+    with pytest.raises(BackendUnavailable, match="no Sentinel knows the master 'other-master'"):
+        await make(trio.url.replace(trio.name, "other-master")).open()
+    with pytest.raises(BackendUnavailable, match="cannot be reached"):
+        await make(f"redis+sentinel://127.0.0.1:{free_port()}/{trio.name}").open()
+    port = trio.sentinels[0].port
+    with pytest.raises(BackendUnavailable, match="is a Sentinel; write redis"):
+        await make(f"redis://127.0.0.1:{port}").open()
+    with pytest.raises(BackendUnavailable, match="refused the password"):
+        await make(trio.url.replace(trio.password, "wrong")).open()
+
+
+class TestSentinel(BackendTests, QueueTests):
+    """The conformance kit; an outage is a failover that takes its time."""
+
+    capabilities = frozenset({"queues"})
+    queue_capacity = 100
+    unavailable_within = 6.0
+    recovers_within = 10.0
+    limit = 60.0
+    secret: ClassVar[str | None] = Trio.password
+    trio: Trio
+
+    pytestmark = pytest.mark.timeout(90)
+
+    @pytest.fixture(autouse=True)
+    def _trio(self, trio: Trio) -> None:
+        self.trio = trio
+
+    def build(self) -> RedisBackend:
+        return RedisBackend(parse_hosts([self.trio.url]))
+
+    @asynccontextmanager
+    async def outage(self) -> AsyncGenerator[None]:
+        for server in self.trio.servers:
+            server.kill()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self.trio.settle)
