@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import hiredis
 
@@ -122,7 +122,7 @@ async def _greet(connection: Connection, server: Server, patience: float) -> Non
         raise BackendUnavailable(_refusal(server, username, password, str(replies[0])))
     if not isinstance(replies[0], list):
         raise BackendUnavailable(f"{server.name} does not speak Redis' protocol")
-    told: list[Reply] = replies[0]
+    told = cast("list[Reply]", replies[0])
     answer = [item.decode() if isinstance(item, bytes) else item for item in told]
     connection.info = dict(zip(answer[::2], answer[1::2], strict=False))
     _check(server, connection.info)
