@@ -8,8 +8,8 @@ its clients run in::
         ...
         broker.wait_for(lambda: broker.connections == 0)
 
-``cut`` breaks every connection; ``freeze`` and ``thaw`` keep the broker from answering for a while.
-A program that a test starts gets the URL as an argument, and this folder on its ``PYTHONPATH``.
+``cut`` breaks every connection; from ``freeze`` to ``thaw`` the broker answers nothing. A program
+that a test starts gets the URL as an argument, and this folder on its ``PYTHONPATH``.
 
 The broker knows topics and nothing else. Each frame is a length of four bytes and a msgpack array:
 ``["subscribe", n, topics]``, ``["unsubscribe", n, topics]`` and ``["publish", n, [[topic, payload],

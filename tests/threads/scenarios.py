@@ -287,6 +287,17 @@ def ends_with_sends_under_way() -> None:
     print("ending", flush=True)
 
 
+def ends_while_it_opens() -> None:
+    """The main thread ends while a daemon thread's send, the first, waits for the connection."""
+    print("freeze", flush=True)
+    sys.stdin.readline()
+    arguments = ("group", message(1))
+    threading.Thread(target=layer.sync.group_send, args=arguments, daemon=True).start()
+    while not layer._opening:
+        time.sleep(0.001)  # until the thread has come so far
+    print("ending", flush=True)
+
+
 def is_interrupted() -> None:
     """Ctrl-C ends a call and not the loop."""
     name = layer.sync.new_channel()

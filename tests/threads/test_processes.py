@@ -60,8 +60,15 @@ def test_a_frozen_broker_keeps_a_process_no_longer_than_the_send_timeout(
     broker.wait_for(lambda: broker.connections == 0)
 
 
-def test_what_is_under_way_at_the_end_of_a_process_is_still_sent(broker: TCPBroker) -> None:
-    command = [str(HERE / "scenarios.py"), "ends_with_sends_under_way", broker.url]
+@pytest.mark.parametrize(
+    ("scenario", "sends"),
+    # One is in flight and two wait for it; one waits for the connection.
+    [("ends_with_sends_under_way", 3), ("ends_while_it_opens", 1)],
+)
+def test_what_is_under_way_at_the_end_of_a_process_is_still_sent(
+    broker: TCPBroker, scenario: str, sends: int
+) -> None:
+    command = [str(HERE / "scenarios.py"), scenario, broker.url]
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-X", "dev", *command],
         env=environment(),
@@ -83,7 +90,7 @@ def test_what_is_under_way_at_the_end_of_a_process_is_still_sent(broker: TCPBrok
     assert (process.returncode, errors) == (0, "")
     broker.wait_for(lambda: broker.connections == 0)
     assert broker.dropped == 0
-    assert broker.published >= before + 3  # one that was in flight, and two topics' that waited
+    assert broker.published >= before + sends
 
 
 def test_ctrl_c_ends_a_call_and_not_the_background_loop(play: Play, broker: TCPBroker) -> None:

@@ -111,17 +111,31 @@ def test_a_thread_takes_jobs_from_a_queue() -> None:
     layer.sync.close()
 
 
-def test_the_callers_context_is_the_calls() -> None:
+def test_each_call_runs_in_the_context_of_its_caller() -> None:
     user = contextvars.ContextVar[str]("user")
-    seen: list[str] = []
+    seen: set[tuple[str, str]] = set()
+    blocked, called = threading.Event(), threading.Barrier(4, timeout=PATIENCE)
 
     class Layer(InMemoryChannelLayer):
         async def group_send(self, group: str, message: Any, *, exclude: Any = None) -> None:
-            seen.append(user.get())
+            if group == "block":
+                blocked.wait(PATIENCE)  # so that the others are started together
+            seen.add((group, user.get("nobody")))
 
-    user.set("ann")
-    Layer().sync.group_send("group", message(1))
-    assert seen == ["ann"]
+    def call(name: str) -> None:
+        user.set(name)
+        called.wait()
+        layer.sync.group_send(name, message(1))
+
+    layer = Layer()
+    with ThreadPoolExecutor(4) as pool:
+        pool.submit(layer.sync.group_send, "block", message(1))
+        calls = [pool.submit(contextvars.Context().run, call, name) for name in ("a", "b", "c")]
+        called.wait()
+        blocked.set()
+        for each in calls:
+            each.result(PATIENCE)
+    assert seen == {("block", "nobody"), ("a", "a"), ("b", "b"), ("c", "c")}
 
 
 # --- what is refused --------------------------------------------------------------------------
