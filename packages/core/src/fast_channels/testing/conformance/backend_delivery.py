@@ -78,7 +78,7 @@ class DeliveryClauses(BackendSuite):
         """Payloads are bytes. Usual cause: they travel as text (NUL, quotes, invalid UTF-8, line
         ends); encode them if your broker carries text only."""
         here, there = await self.process(), await self.process()
-        payloads = [bytes(range(256)), *(bytes([byte]) for byte in range(256)), b"\xff\x00\r\n\\'"]
+        payloads = [*(bytes([byte]) for byte in range(256)), bytes(range(256)), b"\xff\x00\r\n\\'"]
         await there.subscribe(self.topic())
         await here.publish(self.topic(), *payloads)
         assert await there.expect(self.topic(), len(payloads)) == payloads
