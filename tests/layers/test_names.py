@@ -105,7 +105,9 @@ def test_a_name_passes_exactly_if_every_character_is_legal(name: str) -> None:
         assert f"{illegal[0][1]!r} at position {illegal[0][0]}" in refusal
 
 
-@pytest.mark.parametrize("prefix", ["", "a b", "x" * 64, "\u00fc", None, 7])
+@pytest.mark.parametrize(
+    "prefix", ["", "a b", "x" * 64, "\u00fc", None, 7, "a:q.b", "a:g.", "x:n.y:z"]
+)
 def test_an_illegal_prefix_is_refused_with_its_reason(prefix: object) -> None:
     with pytest.raises(ValueError, match="prefix must be 1 to 63 ASCII letters") as caught:
         check_prefix(prefix)

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import hiredis
 
@@ -120,14 +120,17 @@ async def _greet(connection: Connection, server: Server, patience: float) -> Non
         raise BackendUnavailable(f"{cause} during the handshake{hint}") from None
     if isinstance(replies[0], hiredis.ReplyError):
         raise BackendUnavailable(_refusal(server, username, password, str(replies[0])))
-    if not isinstance(replies[0], list):
+    if type(replies[0]) is not list:
         raise BackendUnavailable(f"{server.name} does not speak Redis' protocol")
-    told = cast("list[Reply]", replies[0])
-    answer = [item.decode() if isinstance(item, bytes) else item for item in told]
-    connection.info = dict(zip(answer[::2], answer[1::2], strict=False))
+    connection.info = _pairs(replies[0])
     _check(server, connection.info)
     if count == 2 and isinstance(replies[1], hiredis.ReplyError):
         raise BackendUnavailable(f"{server.name} has no database {server.db}: {replies[1]}")
+
+
+def _pairs(answer: Reply) -> dict[str, Any]:
+    told = [item.decode() if isinstance(item, bytes) else item for item in answer]
+    return dict(zip(told[::2], told[1::2], strict=False))
 
 
 async def _credentials(server: Server) -> tuple[str | None, str | None]:

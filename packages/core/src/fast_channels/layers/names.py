@@ -17,7 +17,7 @@ MAX_NAME_LENGTH: Final = 100
 _LEGAL: Final = re.compile(r"[A-Za-z0-9\-_.]+")
 _LEGAL_CHANNEL: Final = re.compile(r"[A-Za-z0-9\-_.]+(![A-Za-z0-9\-_.]*)?")
 _NODE: Final = re.compile(r"[0-9a-f]{16}")
-_LEGAL_PREFIX: Final = re.compile(r"[A-Za-z0-9\-_.:]+")
+_LEGAL_PREFIX: Final = re.compile(r"(?!.*:[gnq]\.)[A-Za-z0-9\-_.:]+")
 
 
 def check_group(name: object) -> str:
@@ -41,10 +41,12 @@ def check_channel_prefix(prefix: str) -> None:
 
 def check_prefix(prefix: object) -> str:
     """Return ``prefix`` if it can isolate an application; raise ``ValueError`` otherwise."""
+    # With a topic's mark in it, what belongs to it would seem to belong to the shorter prefix.
     if isinstance(prefix, str) and len(prefix) < 64 and _LEGAL_PREFIX.fullmatch(prefix):
         return prefix
     raise ValueError(
-        f"prefix must be 1 to 63 ASCII letters, digits, '-', '_', '.' or ':', got {prefix!r}"
+        "prefix must be 1 to 63 ASCII letters, digits, '-', '_', '.' or ':', without ':g.', ':n.' "
+        f"and ':q.', got {prefix!r}"
     )
 
 
