@@ -189,6 +189,23 @@ async def test_a_response_for_a_client_that_has_left_is_no_error(ask, layer, jou
     assert journal == ["works", "worked", "disconnect"]
 
 
+async def test_without_a_layer_no_response_is_an_error_unless_the_client_has_left(
+    ask, journal, free
+):
+    class Consumer(Recorded):
+        async def handle(self, body):
+            journal("works")
+            await free.wait()
+
+    gone, waiting = [await ask(Consumer.as_asgi(journal=journal)) for _ in range(2)]
+    await journal.until(lambda: journal == ["works"] * 2)
+    gone.leaves()
+    await gone.read_to_the_end()
+    free.set()
+    assert await gone.ended() is None
+    assert "sent no response" in str(await waiting.ended())
+
+
 @pytest.fixture
 def free():
     return asyncio.Event()

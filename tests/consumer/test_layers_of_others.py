@@ -7,8 +7,14 @@ import itertools
 from contextlib import asynccontextmanager
 
 import pytest
+from asgiref.sync import async_to_sync
 
-from fast_channels import AsyncWebsocketConsumer, BaseChannelLayer, register_channel_layer
+from fast_channels import (
+    AsyncWebsocketConsumer,
+    BaseChannelLayer,
+    WebsocketConsumer,
+    register_channel_layer,
+)
 from fast_channels.exceptions import BackendUnavailable
 
 pytestmark = pytest.mark.timeout(20)
@@ -105,6 +111,20 @@ class Chat(AsyncWebsocketConsumer):
         self.journal(f"disconnect {code}")
 
 
+class SyncChat(WebsocketConsumer):
+    groups = ["all"]
+
+    def receive(self, text_data=None, bytes_data=None):
+        if text_data == "name?":
+            self.send(self.channel_name)
+        else:
+            send = async_to_sync(self.channel_layer.group_send)
+            send("all", {"type": "note", "text": text_data})
+
+    def note(self, message):
+        self.send(message["text"])
+
+
 @pytest.fixture(params=[SevenMethods, SevenMethodsOfOurs, WithChannels])
 def seven(request):
     layer = request.param()
@@ -112,8 +132,10 @@ def seven(request):
     return layer
 
 
-async def test_two_clients_chat_over_a_layer_of_seven_methods(connect, journal, seven):
-    first, second = [await connect(Chat.as_asgi(journal=journal)) for _ in range(2)]
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_two_clients_chat_over_a_layer_of_seven_methods(connect, journal, seven, kind):
+    consumer = Chat.as_asgi(journal=journal) if kind == "async" else SyncChat.as_asgi()
+    first, second = [await connect(consumer) for _ in range(2)]
     for text in ("hello", "again"):
         first.says(text)
         assert [await first.hears(), await second.hears()] == [text, text]
@@ -125,7 +147,7 @@ async def test_two_clients_chat_over_a_layer_of_seven_methods(connect, journal, 
     assert list(seven.groups) == ["all"]
     await second.end()
     assert seven.groups == {}
-    assert journal == ["disconnect 1001"] * 2
+    assert journal == (["disconnect 1001"] * 2 if kind == "async" else [])
 
 
 async def test_order_holds_and_nothing_is_lost_on_a_layer_of_seven_methods(connect, journal, seven):

@@ -119,8 +119,6 @@ class AsyncHttpConsumer(AsyncConsumer):
 
     async def http_request(self, message: HttpRequestEvent) -> None:
         """Gather the body; when it is whole, join the groups and ``handle()`` it."""
-        if self._state == FINISHED:
-            return  # the rest of a body that was refused
         part = message.get("body", b"")
         self.body.append(part)
         self._size += len(part)
@@ -276,7 +274,6 @@ class AsyncEventSourceConsumer(AsyncHttpConsumer):
     async def handle(self, body: bytes) -> None:
         """Ask ``connect()``; to HEAD the headers are all."""
         if self.scope["method"] == "HEAD":
-            self.keep_alive = None
             await self.accept()
             await self.close()
             return
@@ -294,7 +291,7 @@ class AsyncEventSourceConsumer(AsyncHttpConsumer):
 
     async def http_request(self, message: HttpRequestEvent) -> None:
         """Refuse a method that no ``EventSource`` uses, and serve the others."""
-        if self._state == WAITING and self.scope["method"] not in ("GET", "HEAD"):
+        if self.scope["method"] not in ("GET", "HEAD"):
             await self._refuse(405, "ask for events with GET\n", ("allow", "GET, HEAD"))
         else:
             await super().http_request(message)

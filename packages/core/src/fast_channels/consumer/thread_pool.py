@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -29,17 +29,17 @@ class ThreadPool(Executor):
         self.size = size
         self.threads: list[threading.Thread] = []
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._idle = threading.Semaphore(0)
+        self._unfinished = 0
         self._lock = threading.Lock()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
         """Return a future of what ``fn`` returns; a thread is started if none is idle."""
         future: Future[T] = Future()
-        self._jobs.put(partial(_run, future, partial(fn, *args, **kwargs)))
-        if not self._idle.acquire(blocking=False):
-            with self._lock:
-                if len(self.threads) < self.size:
-                    self._start_thread()
+        with self._lock:
+            if len(self.threads) < min(self.size, self._unfinished + 1):
+                self._start_thread()
+            self._unfinished += 1
+        self._jobs.put(partial(self._run, future, partial(fn, *args, **kwargs)))
         return future
 
     def _start_thread(self) -> None:
@@ -55,24 +55,22 @@ class ThreadPool(Executor):
 
     def _work(self) -> None:
         while True:
-            try:
-                job = self._jobs.get_nowait()
-            except Empty:
-                self._idle.release()
-                job = self._jobs.get()
-            job()
-            del job  # holds a consumer, and the thread may now wait for long
+            self._jobs.get()()
 
-
-def _run(future: "Future[Any]", call: Callable[[], Any]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        result = call()
-    except BaseException as error:
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+    def _run(self, future: "Future[Any]", call: Callable[[], Any]) -> None:
+        result, error = None, None
+        wanted = future.set_running_or_notify_cancel()
+        try:
+            result = call() if wanted else None
+        except BaseException as raised:
+            error = raised
+        with self._lock:
+            self._unfinished -= 1  # first: who hears of the result may submit the next job at once
+        if error is not None:
+            future.set_exception(error)
+        elif wanted:
+            future.set_result(result)
+        del future, error  # the exception's traceback holds this frame, and so the consumer
 
 
 def thread_pool() -> ThreadPool:
