@@ -1,5 +1,9 @@
 """URLRouter with the routes that Django's own functions make."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from django.urls import include, path, re_path
 
@@ -58,3 +62,59 @@ def test_a_consumer_class_is_refused() -> None:
 def test_a_route_that_is_there_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="route 'a/' is there twice"):
         URLRouter([path("a/", Answer()), path("a/", Answer())])
+
+
+PROJECT = """
+import asyncio
+
+import django
+from django.conf import settings
+from django.http import HttpResponse
+from django.urls import path
+
+settings.configure(
+    DEBUG=True, SECRET_KEY="x", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], DATABASES={}
+)
+urlpatterns = [path("hello/<str:name>/", lambda request, name: HttpResponse(f"hello {name}"))]
+
+from django.core.asgi import get_asgi_application
+
+from fast_channels import AsyncWebsocketConsumer
+from fast_channels.routing import ProtocolTypeRouter, URLRouter
+from fast_channels.testing import HttpCommunicator, WebsocketCommunicator
+
+
+class Chat(AsyncWebsocketConsumer):
+    async def connect(self):
+        await self.accept()
+        await self.send(self.scope["url_route"]["kwargs"]["room"])
+
+
+application = ProtocolTypeRouter(
+    {
+        "http": get_asgi_application(),
+        "websocket": URLRouter([path("chat/<str:room>/", Chat.as_asgi())]),
+    }
+)
+
+
+async def main():
+    async with HttpCommunicator(application, "GET", "/hello/ann/") as client:
+        response = await client.get_response(timeout=10)
+        print(response["status"], response["body"].decode())
+    async with WebsocketCommunicator(application, "/chat/lobby/") as socket:
+        print(await socket.connect(), await socket.receive_from())
+
+
+asyncio.run(main())
+"""
+
+
+def test_a_django_project_routes_sockets_beside_its_views(tmp_path: Path) -> None:
+    # In a process of its own: Django's settings are the process's.
+    (tmp_path / "project.py").write_text(PROJECT)
+    done = subprocess.run(
+        [sys.executable, "project.py"], cwd=tmp_path, capture_output=True, text=True, timeout=25
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["200 hello ann", "(True, None) lobby"]
