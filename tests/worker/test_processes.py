@@ -230,11 +230,13 @@ async def test_a_broker_that_cannot_be_reached_is_one_line_and_status_1() -> Non
     async with Broker() as gone:
         pass
     workers = Workers(gone.port)
-    with pytest.raises(AssertionError):
-        await workers.start()
-    [worker] = workers.started
-    assert await worker.ends() == 1
+    try:
+        with pytest.raises(AssertionError):
+            await workers.start()
+        [worker] = workers.started
+        assert await worker.ends() == 1
+    finally:
+        await workers.end()
     [line] = worker.log
     assert line.startswith("fast-channels: channel layer 'default'")
     assert f"no broker on port {gone.port}" in line
-    await workers.end()
