@@ -84,6 +84,19 @@ async def test_deny_is_an_http_response_where_the_server_can(body):
         }
 
 
+async def test_a_denied_socket_is_over_though_the_server_says_no_more(connect, journal):
+    class Consumer(AsyncWebsocketConsumer):
+        async def connect(self):
+            await self.deny(401)
+
+        async def disconnect(self, code):
+            journal.append(("disconnect", code))
+
+    client = await connect(Consumer, extensions=DENIAL)
+    assert await client.ended() is None
+    assert list(journal) == [("disconnect", 1006)]
+
+
 async def test_deny_connection_carries_status_body_and_headers():
     async def step(self):
         raise DenyConnection("bad token", status=401, body="who?", headers=[(b"a", b"b")])

@@ -37,6 +37,8 @@ class Socket(AsyncConsumer):
     """
 
     _state: int = CONNECTING
+    _denied: bool = False
+    """The handshake was answered; granian has no event after that, other servers 1006."""
 
     def __init__(self, **initkwargs: Any) -> None:
         """Set attributes that the class has; ``groups`` is this instance's own list."""
@@ -84,6 +86,7 @@ class Socket(AsyncConsumer):
 
     def farewell(self, code: int) -> dict[str, Any] | None:
         """Return the event that leads to ``disconnect()``."""
+        code = 1006 if self._denied else code
         return {"type": "websocket.disconnect", "code": code, "reason": ""}
 
     async def _accept(self, subprotocol: str | None, headers: ChannelHeaders | None) -> None:
@@ -116,6 +119,7 @@ class Socket(AsyncConsumer):
         await self.pass_on(start)
         await self.pass_on({"type": "websocket.http.response.body", "body": content})
         self._state = CLOSED
+        self._denied = True
 
     def _unreadable(self, frame: InvalidFrame) -> tuple[int, str]:
         """Log a frame that cannot be read; return the code and the reason to close with."""

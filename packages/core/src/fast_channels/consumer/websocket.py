@@ -100,6 +100,8 @@ class AsyncWebsocketConsumer(Socket):
             await self.accept()
         except DenyConnection as denied:
             await self.deny(denied.status, denied.body, denied.headers)
+        if self._denied:
+            raise StopConsumer
 
     async def websocket_receive(self, message: WebSocketReceiveEvent) -> None:
         """Hand the frame to ``receive()``; what still comes after ``close()`` is left unread."""
@@ -260,6 +262,8 @@ class WebsocketConsumer(  # pyright: ignore[reportIncompatibleMethodOverride]  #
             self.accept()
         except DenyConnection as denied:
             self.deny(denied.status, denied.body, denied.headers)
+        if self._denied:
+            raise StopConsumer
 
     def websocket_receive(self, message: WebSocketReceiveEvent) -> None:
         """Hand the frame to ``receive()``; what still comes after ``close()`` is left unread."""
