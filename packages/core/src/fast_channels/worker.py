@@ -6,14 +6,19 @@ begun, or had to cut off, goes to another one, and so does everything of a worke
 
 import asyncio
 import logging
-import random
 import signal
 from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Final, cast
 
 from fast_channels.exceptions import LayerClosed, RouteNotFound, StopConsumer
-from fast_channels.layers import BaseChannelLayer, ChannelLayer, Lease, channel_layers
+from fast_channels.layers import (
+    BaseChannelLayer,
+    ChannelLayer,
+    Lease,
+    channel_layers,
+    reconnect_delays,
+)
 from fast_channels.layers.names import check_channel
 from fast_channels.routing.routers import served_channels
 from fast_channels.type_defs import ChannelApplication, ChannelMessage
@@ -28,7 +33,7 @@ SETTLE_SECONDS: Final = 5.0
 """How long the broker may take to note that a job is done or back in its queue."""
 
 RETRY_SECONDS: Final = (0.1, 10.0)
-"""The first and the longest pause before taking from a broker that failed is tried again."""
+"""The shortest and the longest pause before taking from a broker that failed is tried again."""
 
 
 class Worker:
@@ -148,16 +153,15 @@ class Worker:
             job.add_done_callback(self._jobs.discard)
 
     async def _take(self, channel: str) -> "Lease | _Received":
-        pause, longest = RETRY_SECONDS
-        while True:
+        for pause in reconnect_delays(*RETRY_SECONDS):
             try:
                 return await self._take_one(channel)
             except (TypeError, ValueError, LayerClosed):
                 raise
             except Exception as error:
                 logger.warning("cannot take from %r, and will try again: %r", channel, error)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, longest)
+            await asyncio.sleep(pause)
+        raise AssertionError("the pauses never end")
 
     async def _work(self, channel: str, lease: "Lease | _Received") -> None:
         """Handle one message; afterwards it is done, or released if the handler was cut off."""
