@@ -16,8 +16,16 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 # --- the end of a process ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("url", ["", "memory://"])
-@pytest.mark.parametrize("scenario", ["ends_normally", "ends_by_exit", "ends_under_a_receiver"])
+@pytest.mark.parametrize(
+    ("scenario", "url"),
+    [
+        ("ends_normally", ""),
+        ("ends_normally", "memory://"),
+        ("ends_by_exit", ""),
+        ("ends_under_a_receiver", ""),
+        ("ends_under_a_receiver", "memory://"),
+    ],
+)
 def test_a_process_that_used_layer_sync_says_goodbye_and_ends_without_a_word(
     play: Play, broker: TCPBroker, scenario: str, url: str
 ) -> None:
@@ -55,8 +63,8 @@ def test_a_frozen_broker_keeps_a_process_no_longer_than_the_send_timeout(
         _, errors = process.communicate("frozen\n", timeout=PATIENCE)
         took = time.monotonic() - frozen
     assert (process.returncode, errors) == (0, "")
-    # The send timeout is 2 s; it was not let go of at once, either.
-    assert 1.5 < took < 10
+    # Its send timeout is 2 s, and the send that was under way got that long.
+    assert 1.5 < took < 15
     broker.wait_for(lambda: broker.connections == 0)
 
 

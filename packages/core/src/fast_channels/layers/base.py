@@ -126,7 +126,7 @@ class BaseChannelLayer(ChannelsNames):
                 await session.close()
             elif loop.is_running():
                 # Sending what was accepted may take that long, and so may saying goodbye.
-                await run_elsewhere(loop, session.close, 2 * self.options.send_timeout)
+                await run_elsewhere(loop, session.end, 2 * self.options.send_timeout)
         self._forget_ended()
 
     def _session(self) -> Session | None:

@@ -1,9 +1,9 @@
 """One event loop has something done by another, in whichever thread that runs."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Final
 
 LOOK_AGAIN: Final = 0.1
 """Seconds between two looks whether the other loop is still there to answer."""
@@ -11,22 +11,22 @@ LOOK_AGAIN: Final = 0.1
 
 async def run_elsewhere(
     loop: asyncio.AbstractEventLoop,
-    function: Callable[[], Coroutine[Any, Any, None]],
+    begin: "Callable[[], asyncio.Future[None]]",
     seconds: float,
 ) -> None:
-    """The other loop has run the function, or was closed, or did neither for that long.
+    """The other loop has done what ``begin`` begins there, or was closed, or did not in that time.
 
-    What the function raises is raised here, unless the other loop's end cancelled it.
+    What goes wrong with it is raised here, unless the other loop's end cancelled it.
     """
     ended: Future[None] = Future()
-    tasks: list[asyncio.Task[None]] = []  # a loop holds its tasks weakly
+    begun: list[asyncio.Future[None]] = []  # a loop holds its tasks weakly
 
     def start() -> None:
-        tasks.append(loop.create_task(function()))
-        tasks[0].add_done_callback(finish)
+        begun.append(begin())
+        begun[0].add_done_callback(finish)
 
-    def finish(task: "asyncio.Task[None]") -> None:
-        error = None if task.cancelled() else task.exception()
+    def finish(done: "asyncio.Future[None]") -> None:
+        error = None if done.cancelled() else done.exception()
         if error is None:
             ended.set_result(None)
         else:

@@ -115,6 +115,10 @@ class Session:
             await self._shut()
             await self._lifetime.aclose()
 
+    def end(self) -> "asyncio.Future[None]":
+        """Begin to close, unless that has begun: return what is done when the session has ended."""
+        return self.loop.create_task(self.close()) if self._end is None else self._end
+
     def disown(self) -> None:
         """It is the parent process's, and nothing that runs in this forked child closes it."""
         self.closed = True
@@ -129,6 +133,7 @@ class Session:
 
     async def _shut(self) -> None:
         if self._end is not None:
+            await asyncio.shield(self._end)  # the loop must not end before it
             return
         self._end = self.loop.create_future()
         try:
