@@ -24,8 +24,8 @@ from fast_channels.type_defs import ChannelMessage
 T = TypeVar("T")
 
 LAST_SECONDS: Final = 1.0
-"""For that long a daemon thread is kept from learning that the process is ending. Until then it has
-ended, and no traceback of that thread was printed."""
+"""A daemon thread whose call is cut off learns that so much later. The process has ended by then,
+and has printed no traceback of that thread."""
 
 
 class SyncLayer:
