@@ -61,5 +61,11 @@ class ChannelsNames:
         return head + mark
 
     # Upstream deprecated these two; its users' code still calls them.
-    valid_channel_name = require_valid_channel_name
-    valid_group_name = require_valid_group_name
+
+    def valid_channel_name(self, channel_name: str, receive: bool = False) -> bool:
+        """True, or ``TypeError``: ``require_valid_channel_name``."""
+        return self.require_valid_channel_name(channel_name, receive)
+
+    def valid_group_name(self, group_name: str) -> bool:
+        """True, or ``TypeError``: ``require_valid_group_name``."""
+        return self.require_valid_group_name(group_name)
