@@ -18,8 +18,8 @@ help: ## list these commands
 	@echo "  PYTHON=python3.12 chooses the Python of .venv (now: $(PYTHON));"
 	@echo "  LAYER, HOST and PORT say what the demo uses (now: $(LAYER) $(HOST) $(PORT))."
 
-setup: python ## install everything that tests and checks need, a browser included
-	@$(SETUP) dev browser
+setup: python ## install everything that tests and checks need, a browser and brokers included
+	@$(SETUP) dev browser brokers
 
 demo: python ## install what the demo needs, then serve a chat page
 	@$(SETUP) demo

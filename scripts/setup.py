@@ -1,7 +1,7 @@
-"""Install what this checkout needs: ``python3 scripts/setup.py demo|dev|browser`` (see Makefile).
+"""Install what this checkout needs: ``python3 scripts/setup.py WHAT ...`` (see Makefile).
 
 ``demo``: the packages that the demo runs on. ``dev``: everything that tests and checks need.
-``browser``: Chromium, for the tests that look at pages. Python packages go into ``.venv`` and
+``browser``: Chromium, for the tests that look at pages. ``brokers``: the servers that tests start. Python packages go into ``.venv`` and
 nowhere else, so a system Python that refuses pip installs (PEP 668) is left alone. What is there
 already is not installed again, and then no network is needed.
 
@@ -27,6 +27,10 @@ VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
 OLDEST_PYTHON = (3, 11)
 OLDEST_UV = (0, 9, 8)  # as required-version of pyproject.toml, which says why
+BROKERS = {
+    # program: (Debian package, Homebrew formula)
+    "redis-server": ("redis-server", "redis"),
+}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -37,7 +41,7 @@ class SetupError(Exception):
 def main() -> int:
     """Do what the command line names, return the exit status; a failure is a line on stderr."""
     parser = argparse.ArgumentParser(description="Install what this checkout needs.")
-    parser.add_argument("what", nargs="+", choices=["demo", "dev", "browser"])
+    parser.add_argument("what", nargs="+", choices=["demo", "dev", "browser", "brokers"])
     wanted = parser.parse_args().what
     try:
         check_python()
@@ -47,6 +51,8 @@ def main() -> int:
             install_dev()
         if "browser" in wanted:
             install_browser()
+        if "brokers" in wanted:
+            install_brokers()
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -186,6 +192,21 @@ def find_browser() -> str | None:
     )
     path = output([str(VENV_PYTHON), "-c", own])
     return path if path and output([path, "--version"]) else None
+
+
+def install_brokers() -> None:
+    """Every broker's server is on PATH; the tests start their own, on free ports."""
+    for program, (debian, homebrew) in BROKERS.items():
+        if shutil.which(program):
+            continue
+        reason = f"tests start {program}, on loopback and free ports"
+        if shutil.which("apt-get") or not shutil.which("brew"):
+            apt_install(debian, reason)
+        else:
+            say(f"installing {homebrew} with Homebrew: {reason}")
+            run(["brew", "install", homebrew])
+        if not shutil.which(program):
+            raise SetupError(f"{program} is not on PATH, though its package is installed")
 
 
 def apt_install(package: str, reason: str) -> None:
