@@ -216,11 +216,11 @@ class AsyncConsumer:
         if isinstance(channel, LocalChannel):
             connection = channel.mailbox
             assert isinstance(connection, Connection)
-            self._connection = connection
+            self._served_connection = connection
             end_channel = channel.end
         else:
             losses = LossReport(loop, self.channel_layer, Counters())
-            self._connection = connection = Connection(self, "", LayerOptions(), losses)
+            self._served_connection = connection = Connection(self, "", LayerOptions(), losses)
             if self.channel_layer is not None:
                 self.channel_name = await self.channel_layer.new_channel()
                 pump = connection.pump(self.channel_receive)
@@ -274,18 +274,18 @@ class SyncConsumer(AsyncConsumer):
         self, scope: ChannelScope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
         """Serve the connection until it ends; an exception of a handler comes out here."""
-        self._thread = HandlerThread(self.finish_timeout)
+        self._handler_thread = HandlerThread(self.finish_timeout)
         try:
-            await super().__call__(scope, receive, self._thread.callable_anywhere(send))
+            await super().__call__(scope, receive, self._handler_thread.callable_anywhere(send))
         finally:
-            await self._thread.close()
+            await self._handler_thread.close()
 
     def send(self, message: ChannelMessage) -> None:  # type: ignore[override]  # upstream's
         """The ASGI server has the message.
 
         If the client does not read, up to 16 messages wait without their handler.
         """
-        self._thread.send(AsyncConsumer.send(self, message))
+        self._handler_thread.send(AsyncConsumer.send(self, message))
 
     def channels_gap(self, message: ChannelMessage) -> None:  # type: ignore[override]  # plain
         """Messages of ``message["group"]`` may have been missed; override to re-synchronise."""
@@ -298,11 +298,11 @@ class SyncConsumer(AsyncConsumer):
 
     def run_handler(self, handler: Callable[..., Any], *arguments: Any) -> Any:
         """Return what to await so that the handler runs in a thread."""
-        return self._thread.run(handler, *arguments)
+        return self._handler_thread.run(handler, *arguments)
 
     def interrupt_handler(self) -> bool:
         """A handler in a thread cannot send any more; False if none runs there."""
-        return self._thread.interrupt()
+        return self._handler_thread.interrupt()
 
 
 def _lends_mailboxes(layer: type[BaseChannelLayer]) -> bool:

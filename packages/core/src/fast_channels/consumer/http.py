@@ -54,9 +54,9 @@ class AsyncHttpConsumer(AsyncConsumer):
     """Seconds in which the whole body has to come; a slower one is answered with 408."""
 
     _state: int = WAITING
-    _left: bool = False
-    _size: int = 0
-    _timer: asyncio.TimerHandle | None = None
+    _client_left: bool = False
+    _body_size: int = 0
+    _event_timer: asyncio.TimerHandle | None = None
 
     def __init__(self, **initkwargs: Any) -> None:
         """Set attributes that the class has."""
@@ -84,7 +84,7 @@ class AsyncHttpConsumer(AsyncConsumer):
         ``TypeError`` or ``ValueError`` names a header that is none.
         """
         pairs = header_pairs(headers)
-        if self._state != WAITING and not self._left:
+        if self._state != WAITING and not self._client_left:
             raise RuntimeError("the response has begun: its headers were sent already")
         self._state = STARTED
         await self._pass({"type": "http.response.start", "status": int(status), "headers": pairs})
@@ -97,18 +97,18 @@ class AsyncHttpConsumer(AsyncConsumer):
         """
         if not isinstance(cast("object", body), bytes):
             raise TypeError(f"a part of the body must be bytes, got {type(body).__name__}")
-        if self._state != STARTED and not self._left:
+        if self._state != STARTED and not self._client_left:
             when = "not begun: send_headers() first" if self._state == WAITING else "complete"
             raise RuntimeError(f"send_body() was called, but the response is {when}")
         if not more_body:
             self._state = FINISHED
             self.cancel_on_disconnect = False  # the client may go now, and the handler goes on
         await self._pass({"type": "http.response.body", "body": body, "more_body": more_body})
-        if more_body and self._left:
+        if more_body and self._client_left:
             raise StopConsumer
         if not more_body:
-            self._connection.leave()
-            self._connection.tell({"type": "http.disconnect"})
+            self._served_connection.leave()
+            self._served_connection.tell({"type": "http.disconnect"})
 
     async def send_response(self, status: int, body: bytes, **kwargs: Any) -> None:
         """The server has the whole response; ``headers`` as of ``send_headers``."""
@@ -121,8 +121,8 @@ class AsyncHttpConsumer(AsyncConsumer):
         """Gather the body; when it is whole, join the groups and ``handle()`` it."""
         part = message.get("body", b"")
         self.body.append(part)
-        self._size += len(part)
-        if self._size > self.max_body_size:
+        self._body_size += len(part)
+        if self._body_size > self.max_body_size:
             await self._refuse(413, f"the body is larger than {self.max_body_size} bytes\n")
             return
         if message.get("more_body"):
@@ -130,7 +130,7 @@ class AsyncHttpConsumer(AsyncConsumer):
         self._stop_timer()
         await join(self)
         await self.handle(b"".join(self.body))
-        if self._state == WAITING and not self._left and self.channel_layer is None:
+        if self._state == WAITING and not self._client_left and self.channel_layer is None:
             raise RuntimeError(
                 f"{type(self).__name__}.handle() sent no response, and without a channel layer "
                 "no handler can later; call send_response()"
@@ -138,7 +138,7 @@ class AsyncHttpConsumer(AsyncConsumer):
 
     async def http_late(self, message: ChannelMessage) -> None:
         """The body did not come in time."""
-        if self._timer is not None and self._state == WAITING:
+        if self._event_timer is not None and self._state == WAITING:
             await self._refuse(408, f"the body did not come within {self.body_timeout} s\n")
 
     async def http_disconnect(self, message: HttpDisconnectEvent) -> None:
@@ -153,7 +153,7 @@ class AsyncHttpConsumer(AsyncConsumer):
 
     def client_left(self) -> None:
         """Nothing is sent from now on."""
-        self._left = True
+        self._client_left = True
 
     async def refuse(self, scope: ChannelScope, send: ASGISendCallable) -> None:
         """Refuse a WebSocket's handshake (HTTP 403); ``ValueError`` for other kinds of scopes."""
@@ -181,13 +181,13 @@ class AsyncHttpConsumer(AsyncConsumer):
 
     async def _pass(self, message: ChannelMessage) -> None:
         """Send to the client, unless it has left."""
-        if self._left:
+        if self._client_left:
             logger.debug("%s: %s after the end", type(self).__name__, message["type"])
             return
         try:
             await self.base_send(message)
         except OSError as error:
-            self._left = True
+            self._client_left = True
             logger.debug("%s: the client is gone: %r", type(self).__name__, error)
 
     async def _refuse(self, status: int, reason: str, *headers: tuple[str, str]) -> None:
@@ -201,16 +201,16 @@ class AsyncHttpConsumer(AsyncConsumer):
 
     def _call_later(self, seconds: float, event: str) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, self._remind, {"type": event})
+        self._event_timer = loop.call_later(seconds, self._remind, {"type": event})
 
     def _remind(self, event: dict[str, Any]) -> None:
-        if not self._connection.gone:
-            self._connection.tell(event)
+        if not self._served_connection.gone:
+            self._served_connection.tell(event)
 
     def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._event_timer is not None:
+            self._event_timer.cancel()
+            self._event_timer = None
 
 
 @framework
@@ -225,7 +225,7 @@ class AsyncEventSourceConsumer(AsyncHttpConsumer):
     keep_alive: float | None = 15.0
     """After so many seconds without an event a comment is sent, for proxies; None: never."""
 
-    _sent_at: float = 0.0
+    _event_sent_at: float = 0.0
 
     async def connect(self, last_event_id: str | None) -> None:
         """The client asks for events, and has seen those up to ``last_event_id``.
@@ -299,7 +299,7 @@ class AsyncEventSourceConsumer(AsyncHttpConsumer):
     async def http_keep_alive(self, message: ChannelMessage) -> None:
         """Send a comment if nothing was sent for long."""
         assert self.keep_alive is not None
-        quiet = asyncio.get_running_loop().time() - self._sent_at
+        quiet = asyncio.get_running_loop().time() - self._event_sent_at
         if quiet >= self.keep_alive:
             await self._send_part(COMMENT)
             quiet = 0.0
@@ -307,4 +307,4 @@ class AsyncEventSourceConsumer(AsyncHttpConsumer):
 
     async def _send_part(self, part: bytes) -> None:
         await self.send_body(part, more_body=True)
-        self._sent_at = asyncio.get_running_loop().time()
+        self._event_sent_at = asyncio.get_running_loop().time()

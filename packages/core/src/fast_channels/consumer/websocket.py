@@ -214,7 +214,7 @@ class WebsocketConsumer(  # pyright: ignore[reportIncompatibleMethodOverride]  #
 
     def accept(self, subprotocol: str | None = None, headers: ChannelHeaders | None = None) -> None:
         """The connection is open; ``headers`` are added to the handshake's answer."""
-        self._thread.send(self._accept(subprotocol, headers))
+        self._handler_thread.send(self._accept(subprotocol, headers))
 
     def send(  # type: ignore[override]  # upstream's signature
         self,
@@ -232,13 +232,13 @@ class WebsocketConsumer(  # pyright: ignore[reportIncompatibleMethodOverride]  #
             frame = {"type": "websocket.send", "bytes": bytes_data}
         else:
             raise ValueError("send() takes one of text_data and bytes_data, got neither")
-        self._thread.send(self.pass_on(frame))
+        self._handler_thread.send(self.pass_on(frame))
         if close:
             self.close(close)
 
     def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
         """The server closes the socket (1000), or refuses it if it was not accepted (HTTP 403)."""
-        self._thread.send(self._close(code, reason))
+        self._handler_thread.send(self._close(code, reason))
 
     def deny(
         self,
@@ -250,7 +250,7 @@ class WebsocketConsumer(  # pyright: ignore[reportIncompatibleMethodOverride]  #
 
         The ASGI extension is ``websocket.http.response``.
         """
-        self._thread.send(self._answer_handshake(status, body, headers))
+        self._handler_thread.send(self._answer_handshake(status, body, headers))
 
     def websocket_connect(self, message: WebSocketConnectEvent) -> None:
         """Join the groups, then ask ``connect()``."""
