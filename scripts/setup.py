@@ -1,9 +1,11 @@
 """Install what this checkout needs: ``python3 scripts/setup.py WHAT ...`` (see Makefile).
 
 ``demo``: the packages that the demo runs on. ``dev``: everything that tests and checks need.
-``browser``: Chromium, for the tests that look at pages. ``brokers``: the servers that tests start. Python packages go into ``.venv`` and
-nowhere else, so a system Python that refuses pip installs (PEP 668) is left alone. What is there
-already is not installed again, and then no network is needed.
+``browser``: Chromium, for the tests that look at pages. ``brokers``: the servers that tests start.
+
+Python packages go into ``.venv`` and nowhere else, so a system Python that refuses pip installs
+(PEP 668) is left alone. What is there already is not installed again, and then no network is
+needed.
 
 Standard library only, and no syntax newer than Python 3.7's: this runs before anything is
 installed, and on a Python that is too old it must live long enough to say so.
