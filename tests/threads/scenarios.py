@@ -483,7 +483,10 @@ def _work(child: int) -> None:
 
 
 def make(url: str) -> BaseChannelLayer:
-    return InMemoryChannelLayer(url=url) if url.startswith("memory") else TCPLayer(url)
+    capacity = 10_000  # a member that does not get its turn for a while loses nothing
+    if url.startswith("memory"):
+        return InMemoryChannelLayer(url=url, capacity=capacity)
+    return TCPLayer(url, capacity=capacity)
 
 
 if __name__ == "__main__":
