@@ -17,7 +17,17 @@ from pathlib import Path
 from benchmarks.processes import BENCH
 from benchmarks.table import Row, render
 
-SCENARIOS = ("fanout", "events", "broadcast", "stall", "memory", "layer", "sync")
+SCENARIOS = (
+    "fanout",
+    "events",
+    "broadcast",
+    "stall",
+    "memory",
+    "layer",
+    "sync",
+    "redis_layers",
+    "redis_broadcast",
+)
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.crc import key_slot
 
 PATIENCE = 15.0
 BINARIES = ("redis-server", "valkey-server")
@@ -198,6 +199,113 @@ class Trio:
         """Everything is gone."""
         for server in (*self.sentinels, *self.servers):
             server.kill()
+
+
+class Nodes:
+    """A Cluster of three masters on one machine, each with a third of the slots."""
+
+    password = "cluster-secret"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.nodes = [self._node() for _ in range(3)]
+
+    def _node(self) -> Server:
+        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]
+        options += ["--requirepass", self.password, "--masterauth", self.password]
+        options += ["--repl-diskless-sync-delay", "0"]
+        return Server(self._folder, *options, password=self.password)
+
+    @property
+    def url(self) -> str:
+        """All nodes of the beginning."""
+        addresses = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:3])
+        return f"redis+cluster://:{self.password}@{addresses}"
+
+    def start(self) -> None:
+        """Every node answers for its slots, and knows the others'."""
+        for index, node in enumerate(self.nodes):
+            node.start()
+            first, last = index * 16_384 // 3, (index + 1) * 16_384 // 3 - 1
+            node.command("CLUSTER", "ADDSLOTSRANGE", first, last)
+        for node in self.nodes[1:]:
+            node.command("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
+        self.settle()
+
+    def settle(self) -> None:
+        """Every node runs, and all agree."""
+        for node in self.nodes:
+            if node.process is None:
+                node.start()
+        wait_until(lambda: all(map(self._agrees, self.nodes)), "the Cluster's agreement")
+
+    def _agrees(self, node: Server) -> bool:
+        info = node.command("CLUSTER", "INFO")
+        state = (
+            info
+            if isinstance(info, dict)
+            else dict(line.split(":") for line in info.decode().split())
+        )
+        known = node.command("CLUSTER", "SLOTS")
+        return (
+            state["cluster_state"] == "ok"
+            and int(state["cluster_slots_ok"]) == 16_384
+            and bool(known)
+        )
+
+    def id(self, node: Server) -> str:
+        """Return the node's name in the Cluster."""
+        name = node.command("CLUSTER", "MYID")
+        return name.decode() if isinstance(name, bytes) else str(name)
+
+    def owner(self, key: str) -> Server:
+        """Return the node that has the key."""
+        slot = key_slot(key.encode())
+        for node in self.nodes:
+            with node.client() as client:
+                try:
+                    client.execute_command("SPUBLISH", key, "")
+                except redis.exceptions.RedisError:
+                    continue
+                return node
+        raise RuntimeError(f"nobody has slot {slot}")
+
+    def migrate(self, key: str, target: Server) -> Server:
+        """The slot of the key is the target's; return the node that had it."""
+        slot, source = key_slot(key.encode()), self.owner(key)
+        target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", self.id(source))
+        source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", self.id(target))
+        while keys := source.command("CLUSTER", "GETKEYSINSLOT", slot, 100):
+            source.command(
+                *("MIGRATE", "127.0.0.1", target.port, "", 0, 5000),
+                *("AUTH", self.password, "KEYS", *keys),
+            )
+        for node in dict.fromkeys((target, source, *self.nodes)):
+            node.command("CLUSTER", "SETSLOT", slot, "NODE", self.id(target))
+        return source
+
+    def add_replica(self, master: Server) -> Server:
+        """Return a node more, which follows the master."""
+        replica = self._node().start()
+        self.nodes.append(replica)
+        replica.command("CLUSTER", "MEET", "127.0.0.1", master.port)
+
+        wait_until(
+            lambda: replica.command("CLUSTER", "REPLICATE", self.id(master)), "an acquaintance"
+        )
+        wait_until(
+            lambda: replica.client().info("replication")["master_link_status"] == "up", "a replica"
+        )
+        wait_until(
+            lambda: all(self.id(replica) in str(n.command("CLUSTER", "NODES")) for n in self.nodes),
+            "acquaintance",
+        )
+        return replica
+
+    def kill(self) -> None:
+        """Every node is gone."""
+        for node in self.nodes:
+            node.kill()
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:

@@ -2,28 +2,20 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from fast_channels.exceptions import BackendUnavailable, PublishFailed
 from fast_channels.layers import Backend, Inbox, Publication
 from fast_channels_redis.hosts import Sentinels, Single
+from fast_channels_redis.link import Fixed
 from fast_channels_redis.publisher import Publisher
 from fast_channels_redis.queues import RedisJob, RedisQueues
+from fast_channels_redis.recovery import Recovery
 from fast_channels_redis.sentinel import MasterFinder
-from fast_channels_redis.server import Server
 from fast_channels_redis.sharding import shard_of
 from fast_channels_redis.subscriber import Subscriber
 
-
-class Fixed:
-    """Finds a server that is always the same."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-
-    async def __call__(self) -> Server:
-        """Return the server."""
-        return self._server
+T = TypeVar("T")
 
 
 class _Shard:
@@ -33,6 +25,7 @@ class _Shard:
         self,
         spec: Single | Sentinels,
         inbox: Inbox,
+        recovery: Recovery,
         capacity_of: Callable[[str], int],
         alone: bool,
     ) -> None:
@@ -41,8 +34,8 @@ class _Shard:
         # Pub/sub itself knows no databases. No topic holds a "/", so no two of them share a name.
         space = b"%d/" % spec.server.db if spec.server.db else b""
         self.publisher = Publisher(loop, locate, space)
-        self.subscriber = Subscriber(loop, locate, inbox, space, alone=alone)
-        self.queues = RedisQueues(loop, self.publisher, locate, capacity_of)
+        self.subscriber = Subscriber(loop, locate, inbox, recovery, space, alone=alone)
+        self.queues = RedisQueues(loop, self.publisher, lambda _: locate, capacity_of)
 
     async def open(self) -> None:
         await self.publisher.link.open()
@@ -65,7 +58,7 @@ class RedisBackend(Backend):
         hosts: Sequence[Single | Sentinels],
         capacity_of: Callable[[str], int] = lambda _: 100,
     ) -> None:
-        self.queues = ShardedQueues(
+        self.queues = HostQueues(
             lambda name: self._shard(name).queues,
             lambda: [shard.queues for shard in self._shards],
         )
@@ -73,19 +66,26 @@ class RedisBackend(Backend):
         self._capacity_of = capacity_of
         self._shards: list[_Shard] = []
         self._only: Publisher | None = None
+        self._recovery: Recovery | None = None
+        self._closing = asyncio.Lock()
 
     async def open(self, inbox: Inbox, /) -> None:
         """Connected to every host."""
         alone = len(self._hosts) == 1
-        shards = [_Shard(host, inbox, self._capacity_of, alone) for host in self._hosts]
-        self._shards = shards
+        recovery = Recovery(asyncio.get_running_loop(), inbox, self._any_down)
+        shards = [_Shard(host, inbox, recovery, self._capacity_of, alone) for host in self._hosts]
+        self._shards, self._recovery = shards, recovery
         await together(shard.open() for shard in shards)
         self._only = shards[0].publisher if alone else None
 
     async def close(self) -> None:
         """Every connection is gone; jobs that were on their way here are back."""
-        shards, self._shards, self._only = self._shards, [], None
-        await together(shard.close() for shard in shards)
+        async with self._closing:  # who closes at the same time waits, too
+            self._only = None
+            if self._recovery is not None:
+                self._recovery.close()
+            await together(shard.close() for shard in self._shards)
+            self._shards = []
 
     async def subscribe(self, topics: Collection[str], /) -> None:
         """The hosts deliver the topics."""
@@ -117,7 +117,10 @@ class RedisBackend(Backend):
 
         await together(send(shard, mine) for shard, mine in indices.items())
         if errors:
-            raise PublishFailed(errors)
+            raise failure(errors, len(publications))
+
+    def _any_down(self) -> bool:
+        return any(shard.subscriber.down for shard in self._shards)
 
     def _shard(self, name: str) -> _Shard:
         if not self._shards:
@@ -131,7 +134,7 @@ class RedisBackend(Backend):
         return shards.items()
 
 
-class ShardedQueues:
+class HostQueues:
     """The worker queues of a backend, each on its host."""
 
     def __init__(
@@ -158,12 +161,19 @@ class ShardedQueues:
         await together(queues.clear(prefix) for queues in self._every())
 
 
-async def together(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """All of it has ended; raises the first error."""
+def failure(errors: dict[int, Exception], count: int) -> Exception:
+    """Return the error of a batch of ``count`` publications: their own if they all have failed."""
+    return next(iter(errors.values())) if len(errors) == count else PublishFailed(errors)
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Return the results when all of it has ended; raises the first error."""
     coroutines = list(work)
     if len(coroutines) == 1:
-        await coroutines[0]
-        return
+        return [await coroutines[0]]
+    results: list[T] = []
     for result in await asyncio.gather(*coroutines, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result
+        results.append(result)
+    return results

@@ -7,7 +7,7 @@ all its replies.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import hiredis
@@ -37,12 +37,16 @@ def pack(*args: bytes | str | int | float) -> bytes:
 class _Call:
     """Commands that were written together, and the replies that came until now."""
 
-    __slots__ = ("count", "done", "replies")
+    __slots__ = ("count", "done", "replies", "subjects")
 
-    def __init__(self, count: int, done: "asyncio.Future[list[Reply]]") -> None:
+    def __init__(
+        self, count: int, done: "asyncio.Future[list[Reply]]", subjects: Sequence[bytes]
+    ) -> None:
         self.count = count
         self.done = done
         self.replies: list[Reply] = []
+        self.subjects = subjects
+        """What each reply will be about, where that is known."""
 
 
 class Connection(asyncio.Protocol):
@@ -65,7 +69,9 @@ class Connection(asyncio.Protocol):
 
     # --- asking -------------------------------------------------------------------------------
 
-    def send(self, data: bytes, count: int) -> "asyncio.Future[list[Reply]]":
+    def send(
+        self, data: bytes, count: int, subjects: Sequence[bytes] = ()
+    ) -> "asyncio.Future[list[Reply]]":
         """Write ``count`` packed commands; the future gets their replies, errors among them.
 
         It fails with ``ConnectionLost`` when the connection ends first. Cancelling it is safe.
@@ -74,7 +80,7 @@ class Connection(asyncio.Protocol):
         if self.lost is not None or self._transport is None:
             done.set_exception(ConnectionLost(f"{self.name} is not connected"))
         else:
-            self._calls.append(_Call(count, done))
+            self._calls.append(_Call(count, done, subjects))
             self._transport.write(data)
         return done
 
@@ -135,13 +141,14 @@ class Connection(asyncio.Protocol):
         call = self._calls[0]
         call.replies.append(reply)
         if len(call.replies) == call.count:
-            self.answer(call.replies)
+            self._calls.popleft()
+            if not call.done.done():
+                call.done.set_result(call.replies)
 
-    def answer(self, replies: list[Reply]) -> None:
-        """The oldest call has its replies."""
-        call = self._calls.popleft()
-        if not call.done.done():
-            call.done.set_result(replies)
+    def awaits(self, subject: bytes) -> bool:
+        """True when the next reply that is missing is about this."""
+        call = self._calls[0] if self._calls else None
+        return call is not None and call.subjects[len(call.replies) :][:1] == [subject]
 
     def _end(self, cause: Exception) -> None:
         if self.lost is not None:

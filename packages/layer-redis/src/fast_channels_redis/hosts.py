@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from redis.asyncio.connection import SSLConnection, parse_url
 
-from fast_channels_redis.server import Server
+from fast_channels_redis.server import CONNECT_SECONDS, Server
 from fast_channels_redis.tls import TLS_OPTIONS, tls_context
 
 DEFAULT_PORT: Final = 6379
@@ -266,9 +266,7 @@ def _server(settings: Mapping[str, Any], mode: str = "standalone") -> Server:
         raise TypeError(
             f"unknown option {unknown[0]!r} of a redis host; the options are: {', '.join(OPTIONS)}"
         )
-    seconds: dict[str, float] = {}
-    if (timeout := given.get("socket_connect_timeout")) is not None:
-        seconds["connect_timeout"] = _seconds("socket_connect_timeout", timeout)
+    timeout = given.get("socket_connect_timeout", CONNECT_SECONDS)
     return Server(
         host=_text("host", given.get("host", "localhost")),
         port=_number("port", given.get("port", DEFAULT_PORT), 1, 65_535),
@@ -279,8 +277,8 @@ def _server(settings: Mapping[str, Any], mode: str = "standalone") -> Server:
         credentials=given.get("credential_provider"),
         tls=tls_context(given) if secure or "ssl_context" in given else None,
         client_name=_text("client_name", given.get("client_name", "fast-channels")),
+        connect_timeout=_seconds("socket_connect_timeout", timeout),
         mode=mode,
-        **seconds,
     )
 
 

@@ -1,10 +1,12 @@
 """The channel layer that applications construct, or register by name or URL."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from fast_channels.layers import BaseChannelLayer
-from fast_channels_redis.backend import RedisBackend, ShardedQueues
-from fast_channels_redis.hosts import Cluster, parse_hosts
+from fast_channels.layers import Backend, BaseChannelLayer
+from fast_channels_redis.backend import HostQueues, RedisBackend
+from fast_channels_redis.cluster import ClusterBackend
+from fast_channels_redis.hosts import Cluster, Sentinels, Single, Spec, parse_hosts
 
 PREFIX: Final = "asgi"
 """What channels_redis takes where no prefix is named."""
@@ -43,11 +45,11 @@ class RedisChannelLayer(BaseChannelLayer):
         super().__init__(
             expiry, capacity, channel_capacity, group_expiry=group_expiry, prefix=prefix, **options
         )
-        self._hosts = [spec for spec in parse_hosts(hosts) if not isinstance(spec, Cluster)]
+        self._hosts = parse_hosts(hosts)
 
-    def create_backend(self) -> RedisBackend:
+    def create_backend(self) -> Backend:
         """Return a backend with connections of its own."""
-        return RedisBackend(self._hosts, self.options.queue_capacity_of)
+        return redis_backend(self._hosts, self.options.queue_capacity_of)
 
     def stats(self) -> dict[str, int]:
         """Counters since the layer was made, and what it holds now.
@@ -57,7 +59,7 @@ class RedisChannelLayer(BaseChannelLayer):
         stats = super().stats()
         for session in self._sessions.values():
             queues = session.backend.queues
-            if isinstance(queues, ShardedQueues):
+            if isinstance(queues, HostQueues):
                 stats["expired"] += queues.expired
         return stats
 
@@ -84,6 +86,18 @@ class RedisPubSubChannelLayer(RedisChannelLayer):
             serializer_format=serializer_format,
             **options,
         )
+
+
+def redis_backend(
+    hosts: Sequence[Spec], capacity_of: Callable[[str], int] = lambda _: 100
+) -> RedisBackend | ClusterBackend:
+    """Return the backend for ``hosts``, as ``parse_hosts`` understood them."""
+    singles: list[Single | Sentinels] = []
+    for spec in hosts:
+        if isinstance(spec, Cluster):
+            return ClusterBackend(spec, capacity_of)
+        singles.append(spec)
+    return RedisBackend(singles, capacity_of)
 
 
 def redis_layer(

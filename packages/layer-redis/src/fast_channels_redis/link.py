@@ -50,6 +50,17 @@ class Locate(Protocol):
         ...
 
 
+class Fixed:
+    """Finds a server that is always the same."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def __call__(self) -> Server:
+        """Return the server."""
+        return self._server
+
+
 class Link(Generic[C]):
     """The one connection of its kind to one host."""
 

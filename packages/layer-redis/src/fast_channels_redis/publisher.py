@@ -41,6 +41,11 @@ class Publisher:
             if type(reply) is not int:
                 raise PublishFailed(refused(connection.name, replies))
 
+    async def send(self, publications: Sequence[Publication]) -> list[Reply]:
+        """Return the server's reply to each publication."""
+        connection = self.link.connection or await self.link.ready()
+        return await connection.send(self.pack(publications), len(publications))
+
     async def call(self, key: bytes, *args: bytes | str | int) -> Reply:
         """Return the reply to one command; the key is on this server, as every other is."""
         connection = self.link.connection or await self.link.ready()

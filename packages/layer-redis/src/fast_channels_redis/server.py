@@ -17,6 +17,9 @@ import hiredis
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_redis.connection import Connection, Reply, pack
 
+CONNECT_SECONDS: Final = 1.5
+"""How long a connection may take, TLS included, where ``socket_connect_timeout`` does not say."""
+
 STEP_SECONDS: Final = 1.0
 """How long a server may be silent while a connection is made ready, before it is tried again."""
 
@@ -40,9 +43,11 @@ class Server:
 
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     client_name: str = "fast-channels"
-    connect_timeout: float = 1.5
+    connect_timeout: float = CONNECT_SECONDS
     mode: str = "standalone"
-    """What the server must be: ``standalone`` or ``cluster``."""
+    """What the server must be: ``standalone``, ``sentinel`` or ``cluster``."""
+    role: str | None = "master"
+    """What it must be among its like; None: anything will do."""
 
     @property
     def name(self) -> str:
@@ -174,7 +179,7 @@ def _check(server: Server, info: dict[str, Any]) -> None:
         raise BackendUnavailable(
             f"{server.name} is no {server.mode} but {mode}; write redis:// in the URL"
         )
-    if role != "master":
+    if server.role is not None and role != server.role:
         raise BackendUnavailable(
             f"{server.name} is a read-only {role}; name its master, or the Sentinels that know it"
         )

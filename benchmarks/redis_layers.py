@@ -1,0 +1,123 @@
+"""The Redis layer against a floor, plain redis-py, channels_redis and Litestar.
+
+One private redis-server on loopback, uvloop, messages of 100 bytes; CPU is that of the measured
+Python process.
+
+- one group: 64 concurrent senders to one group, messages for each second, and CPU for each.
+- many groups: 64 concurrent senders to 64 groups, CPU for each message.
+- two processes: 100 members in one, the sender in another, at most 50 messages undelivered;
+  deliveries of dicts for each second.
+- groups of two: 10,000 groups with two members each, CPU for each delivery, by one sequential
+  sender and by 64.
+- lone: from one send to its arrival, median.
+
+The floor is ``redis_sides.Floor``: what two bare protocols over hiredis do.
+"""
+
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from statistics import median
+
+from benchmarks.processes import BENCH, OURS, ROOT, find_uv, in_turns, is_open
+from benchmarks.table import Row, compare
+from benchmarks.table import measure as text
+
+WANTED = {
+    "channels-redis": ("channels-redis>=4.3,<5", "hiredis", "uvloop"),
+    "litestar": ("litestar[redis]>=2.25,<3", "hiredis", "uvloop"),
+}
+
+
+def rows() -> Iterator[Row]:
+    """Yield a row for each comparison."""
+    channels, litestar = environment("channels-redis"), environment("litestar")
+    pythons = {"channels": channels, "litestar": litestar}
+    with redis_server() as port:
+
+        def take(case: str, *sides: str) -> list[dict[str, list[float]]]:
+            return in_turns(
+                *((pythons.get(s, OURS), "redis_worker", "uvloop", s, case, port) for s in sides)
+            )
+
+        ours, floor, theirs, other = take("one_group", "ours", "floor", "channels", "litestar")
+        yield compare("redis", "one group, floor", ours["rate"], floor["rate"], "/s", at_least=0.5)
+        yield compare(
+            "redis", "one group, channels_redis", ours["rate"], theirs["rate"], "/s", at_least=5
+        )
+        yield compare("redis", "one group, Litestar", ours["rate"], other["rate"], "/s", at_least=2)
+        yield alone("one group, CPU", ours["cpu"], 12)
+        ours, floor = take("many_groups", "ours", "floor")
+        yield alone("many groups, CPU", ours["cpu"], 25)
+        yield compare("redis", "many groups, CPU, floor", ours["cpu"], floor["cpu"], "us")
+        ours, other, theirs = take("two_processes", "ours", "litestar", "channels")
+        yield compare(
+            "redis", "two processes, Litestar", ours["rate"], other["rate"], "/s", at_least=1
+        )
+        yield compare(
+            "redis", "two processes, channels_redis", ours["rate"], theirs["rate"], "/s", at_least=3
+        )
+        ours, other, theirs = take("groups_of_two", "ours", "litestar", "channels")
+        for senders, limit in (("one", 0.8), ("64", 0.5)):
+            best = min((other[senders], theirs[senders]), key=median)
+            case = f"groups of two, {senders} sender{'' if senders == 'one' else 's'}, CPU"
+            yield compare("redis", f"{case}, best peer", ours[senders], best, "us", at_most=limit)
+        ours, plain = take("lone", "ours", "plain")
+        yield compare(
+            "redis", "lone send, p50, redis-py", ours["p50"], plain["p50"], "us", at_most=1.2
+        )
+
+
+def alone(case: str, values: list[float], limit: float) -> Row:
+    """Return the row of a figure that is compared with nothing."""
+    return Row("redis", case, text(median(values), "us"), "-", median(values), " us", at_most=limit)
+
+
+@contextmanager
+def redis_server() -> Generator[int, None, None]:
+    """A server of our own for the time of the ``with``; yields its port."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        raise RuntimeError("redis-server is not on PATH; run: make setup")
+    with tempfile.TemporaryDirectory() as folder:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        command = [binary, "--port", str(port), "--dir", folder, "--save", ""]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 10
+            while not is_open(port):
+                if time.monotonic() > deadline:
+                    raise RuntimeError("redis-server did not start")
+                time.sleep(0.02)
+            yield port
+        finally:
+            process.kill()
+            process.wait()
+
+
+def environment(peer: str) -> str:
+    """Return the Python of a peer's own environment, which is made if it is not there."""
+    folder = BENCH / peer
+    python, stamp = folder / "bin" / "python", folder / "installed"
+    wanted = WANTED[peer]
+    said = "\n".join([sys.version, *wanted])
+    if python.exists() and stamp.exists() and stamp.read_text() == said:
+        return str(python)
+    print(f"bench: installing into {folder.relative_to(ROOT)}:", *wanted, file=sys.stderr)
+    shutil.rmtree(folder, ignore_errors=True)
+    uv = find_uv()
+    if uv:
+        subprocess.run([*uv, "venv", "-q", "-p", sys.executable, str(folder)], check=True)
+        subprocess.run([*uv, "pip", "install", "-q", "-p", str(python), *wanted], check=True)
+    else:
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *wanted], check=True)
+    stamp.write_text(said)
+    return str(python)

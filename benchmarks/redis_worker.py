@@ -1,0 +1,153 @@
+"""One measurement over Redis: ``<loop> <side> <case> <port>``; see redis_layers.py."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from typing import Any, Final
+
+from benchmarks.redis_sides import SIDES, Side
+from benchmarks.worker import MESSAGE, Score, Stopwatch, work
+
+SECONDS: Final = 1.0
+SENDERS: Final = 64
+GROUPS: Final = 10_000
+MEMBERS: Final = 100
+UNDELIVERED: Final = 50
+
+
+async def main(name: str, case: str, port: str) -> dict[str, float]:
+    """Measure one case of one side."""
+    side = SIDES[name](int(port))
+    await side.open()
+    try:
+        result: dict[str, float] = await CASES[case](side, name, port)
+        return result
+    finally:
+        await side.close()
+
+
+async def flood(side: Side, groups: list[str]) -> tuple[float, float]:
+    """Send from 64 tasks; return messages per second, and CPU microseconds for each."""
+    count = 0
+    end = time.perf_counter() + SECONDS / 4
+
+    async def sender(group: str) -> None:
+        nonlocal count
+        while time.perf_counter() < end:
+            await side.send(group, MESSAGE)
+            count += 1
+
+    await asyncio.gather(*map(sender, groups))  # connections, caches
+    count, start, watch = 0, time.perf_counter(), Stopwatch()
+    end = start + SECONDS
+    await asyncio.gather(*map(sender, groups))
+    return count / (time.perf_counter() - start), watch.each(count)
+
+
+async def one_group(side: Side, *_: str) -> dict[str, float]:
+    """64 concurrent senders to one group."""
+    rate, cpu = await flood(side, ["room"] * SENDERS)
+    return {"rate": rate, "cpu": cpu}
+
+
+async def many_groups(side: Side, *_: str) -> dict[str, float]:
+    """64 concurrent senders, each to a group of its own."""
+    rate, cpu = await flood(side, [f"room-{number}" for number in range(SENDERS)])
+    return {"rate": rate, "cpu": cpu}
+
+
+async def lone(side: Side, *_: str) -> dict[str, float]:
+    """One message at a time, from send to its arrival in the same process; the median, in us."""
+    arrived = asyncio.Event()
+    await side.member("room", lambda _: arrived.set())
+    took: list[float] = []
+    for _ in range(2_500):
+        arrived.clear()
+        start = time.perf_counter()
+        await side.send("room", MESSAGE)
+        await arrived.wait()
+        took.append(time.perf_counter() - start)
+    return {"p50": sorted(took[500:])[1_000] * 1e6}
+
+
+async def groups_of_two(side: Side, *_: str) -> dict[str, float]:
+    """10,000 groups with two members each: CPU for a delivery, by one sender and by 64."""
+    score = Score()
+    for number in range(GROUPS):
+        for _ in range(2):
+            await side.member(f"g{number}", lambda _: score.hit())
+    result: dict[str, float] = {}
+    for name, senders in (("one", 1), ("64", SENDERS)):
+        messages = 3_200 if senders == 1 else 9_600
+        before = score.count
+
+        async def sender(first: int, step: int = senders, messages: int = messages) -> None:
+            for number in range(first, messages, step):
+                await side.send(f"g{number * 7 % GROUPS}", MESSAGE)
+
+        watch = Stopwatch()
+        await asyncio.gather(*map(sender, range(senders)))
+        await score.until(before + 2 * messages)
+        result[name] = watch.each(2 * messages)
+    return result
+
+
+async def two_processes(side: Side, name: str, port: str) -> dict[str, float]:
+    """100 members here, the sender in another process, at most 50 messages on their way."""
+    count = 0
+    sender: Any = None
+
+    def hit(_: dict[str, Any]) -> None:
+        nonlocal count
+        count += 1
+        if count % MEMBERS == 0 and sender is not None:
+            sender.stdin.write(b".")
+
+    for _ in range(MEMBERS):
+        await side.member("room", hit)
+    command = [sys.executable, "-m", "benchmarks.redis_worker", "uvloop", name, "sender", port]
+    quiet = subprocess.DEVNULL
+    sender = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=quiet)
+    try:
+        await asyncio.sleep(SECONDS)  # it starts
+        first, start, watch = count, time.perf_counter(), Stopwatch()
+        await asyncio.sleep(SECONDS)
+        delivered, seconds = count - first, time.perf_counter() - start
+        return {"rate": delivered / seconds, "cpu": watch.each(delivered)}
+    finally:
+        sender.kill()
+        await sender.wait()
+
+
+async def sender(side: Side, *_: str) -> dict[str, float]:
+    """Send until killed; one byte on standard input is one message delivered to all."""
+    room = asyncio.Semaphore(UNDELIVERED)
+
+    def delivered() -> None:
+        for _ in os.read(sys.stdin.fileno(), 4_096):
+            room.release()
+
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), delivered)
+
+    async def one() -> None:
+        while True:
+            await room.acquire()
+            await side.send("room", MESSAGE)
+
+    await asyncio.gather(*(one() for _ in range(UNDELIVERED)))
+    return {}
+
+
+CASES: Final[dict[str, Any]] = {
+    "one_group": one_group,
+    "many_groups": many_groups,
+    "lone": lone,
+    "groups_of_two": groups_of_two,
+    "two_processes": two_processes,
+    "sender": sender,
+}
+
+if __name__ == "__main__":
+    work(main)

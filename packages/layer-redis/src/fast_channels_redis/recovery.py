@@ -1,0 +1,54 @@
+"""One outage is one gap, on however many connections it was felt."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from fast_channels.layers import Inbox
+
+TOGETHER_SECONDS: Final = 1.5
+"""How long connections that are back wait for others that are not, to be told of together."""
+
+Release = Callable[[], None]
+
+
+class Recovery:
+    """Tells the inbox of losses, each once, when what was lost is restored."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, inbox: Inbox, others_down: Callable[[], bool]
+    ) -> None:
+        self._loop = loop
+        self._inbox = inbox
+        self._others_down = others_down
+        self._cause: Exception | None = None
+        self._topics: list[str] | None = []
+        self._releases: list[Release] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def back(self, cause: Exception, topics: list[str] | None, release: Release) -> None:
+        """The topics (None: all) are delivered again; ``release`` hands on what was held since."""
+        self._cause = self._cause or cause
+        self._topics = None if topics is None or self._topics is None else self._topics + topics
+        self._releases.append(release)
+        if not self._others_down():
+            self._tell()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(TOGETHER_SECONDS, self._tell)
+
+    def close(self) -> None:
+        """Nothing is told any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._releases.clear()
+
+    def _tell(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        cause, topics, releases = self._cause, self._topics, self._releases
+        self._cause, self._topics, self._releases = None, [], []
+        if cause is not None and (topics is None or topics):
+            self._inbox.gap(cause, topics)
+        for release in releases:
+            release()

@@ -1,0 +1,184 @@
+"""A Redis Cluster with sharded pub/sub: topics on every node, moved with their slots."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+import pytest
+
+from fast_channels.exceptions import BackendUnavailable
+from fast_channels.layers import Backend
+from fast_channels.testing.conformance import BackendTests, QueueTests
+from fast_channels_redis.hosts import parse_hosts
+from fast_channels_redis.layer import redis_backend
+
+from .conftest import Make
+from .servers import Nodes
+from .waiting import read_until, send_when_back, soon, until
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Nodes]:
+    """Three masters."""
+    nodes = Nodes(tmp_path_factory.mktemp("cluster"))
+    try:
+        nodes.start()
+        yield nodes
+    finally:
+        nodes.kill()
+
+
+LAST = {"type": "last"}
+GAP = {"type": "channels.gap", "group": "room"}
+
+
+async def test_topics_are_spread_over_the_nodes_and_reach_every_process(
+    cluster: Nodes, make: Make, prefix: str
+) -> None:
+    here, there = make(cluster.url), make(cluster.url)
+    channel = await there.new_channel()
+    groups = [f"room-{number}" for number in range(60)]
+    await asyncio.gather(*(there.group_add(group, channel) for group in groups))
+    for group in groups:
+        await here.group_send(group, {"type": "hello", "group": group})
+    came = [(await soon(there.receive(channel)))["group"] for _ in groups]
+    assert sorted(came) == sorted(groups)
+    shares = [
+        sum(prefix.encode() in name for name in node.command("PUBSUB", "SHARDCHANNELS"))
+        for node in cluster.nodes
+    ]
+    assert min(shares) > 5
+    clients = cluster.nodes[0].client().client_list()
+    assert sum(each["name"] == "fast-channels" for each in clients) <= 4
+
+
+@pytest.mark.timeout(60)
+async def test_a_slot_that_moves_under_load_is_followed_and_told(
+    cluster: Nodes, make: Make, prefix: str
+) -> None:
+    here, there = make(cluster.url), make(cluster.url)
+    channel, topic = await there.new_channel(), f"{prefix}:g.room"
+    await there.group_add("room", channel)
+    await there.group_add("other", channel)
+    sent, moving = 0, True
+
+    async def send() -> None:
+        nonlocal sent
+        while moving:
+            await here.group_send("room", {"type": "n", "n": sent})
+            sent += 1
+
+    stream = asyncio.create_task(send())
+    reading = asyncio.create_task(read_until(there, channel, LAST))
+    for gaps in (1, 2, 3):
+        source = await asyncio.to_thread(cluster.owner, topic)
+        target = next(node for node in cluster.nodes if node is not source)
+        await asyncio.to_thread(cluster.migrate, topic, target)
+        await until(lambda gaps=gaps: there.stats()["gaps"] >= gaps)
+    moving = False
+    await soon(stream)
+    await here.group_send("room", LAST)
+    came = await soon(reading)
+    numbers = [message["n"] for message in came if message["type"] == "n"]
+    assert numbers == sorted(set(numbers))
+    assert came.count(GAP) == 3
+    assert {"type": "channels.gap", "group": "other"} not in came
+    # What is missing is missing just before a gap: the stream has no silent hole.
+    previous, excused = -1, False
+    for message in came:
+        if message == GAP:
+            excused = True
+        else:
+            assert message["n"] == previous + 1 or excused
+            previous, excused = message["n"], False
+
+
+@pytest.mark.timeout(60)
+async def test_a_node_that_was_killed_and_restarted_costs_its_topics_one_gap(
+    cluster: Nodes, make: Make, prefix: str
+) -> None:
+    here, there = make(cluster.url), make(cluster.url)
+    await here.open()
+    channel = await there.new_channel()
+    await there.group_add("room", channel)
+    node = cluster.owner(f"{prefix}:g.room")
+    node.kill()
+    with pytest.raises(BackendUnavailable):
+        for _ in range(100):
+            await here.group_send("room", {"type": "lost"})
+    await asyncio.to_thread(cluster.settle)
+    await until(lambda: there.stats()["gaps"] == 1)
+    await send_when_back(here, "room", LAST)
+    assert await read_until(there, channel, LAST) == [GAP]
+
+
+@pytest.mark.timeout(60)
+async def test_a_replica_that_takes_over_takes_the_topics_and_queues(
+    cluster: Nodes, make: Make, prefix: str
+) -> None:
+    here, there = make(cluster.url), make(cluster.url)
+    channel = await there.new_channel()
+    await there.group_add("room", channel)
+    taking = asyncio.create_task(there.receive("jobs"))
+    master = cluster.owner(f"{prefix}:g.room")
+    replica = await asyncio.to_thread(cluster.add_replica, master)
+    await here.group_send("room", {"type": "before"})
+    assert (await soon(there.receive(channel)))["type"] == "before"
+    master.kill()
+    await until(lambda: replica.client().info("replication")["role"] == "master")
+    began = time.monotonic()
+    await until(lambda: there.stats()["gaps"] == 1)
+    assert time.monotonic() - began < 5  # 2 s on a machine of its own
+    await send_when_back(here, "room", LAST)
+    assert await read_until(there, channel, LAST) == [GAP]
+    await here.send("jobs", LAST)
+    assert await soon(taking) == LAST
+    await asyncio.to_thread(cluster.settle)
+
+
+async def test_a_node_is_no_single_server_and_no_server_a_node(cluster: Nodes, make: Make) -> None:
+    address = f":{Nodes.password}@127.0.0.1:{cluster.nodes[0].port}"
+    with pytest.raises(BackendUnavailable, match=r"write redis\+cluster://"):
+        await make(f"redis://{address}").open()
+    with pytest.raises(BackendUnavailable, match="no node of the Cluster answers"):
+        await make("redis+cluster://127.0.0.1:1").open()
+
+
+class TestCluster(BackendTests, QueueTests):
+    """The conformance kit; an outage takes all nodes."""
+
+    capabilities = frozenset({"queues"})
+    queue_capacity = 100
+    unavailable_within = 6.0
+    recovers_within = 10.0
+    limit = 60.0
+    secret: ClassVar[str | None] = Nodes.password
+    cluster: Nodes
+
+    pytestmark = pytest.mark.timeout(90)
+
+    @pytest.fixture(autouse=True)
+    def _cluster(self, cluster: Nodes) -> None:
+        self.cluster = cluster
+
+    @pytest.mark.xfail(
+        reason="topics are on several nodes: order holds for each, not across", strict=True
+    )
+    def test_one_call_arrives_in_its_order_across_topics(self) -> None:
+        for _ in range(20):  # for topics may happen to share a node
+            suite = type(self)()
+            suite.cluster = self.cluster
+            BackendTests.test_one_call_arrives_in_its_order_across_topics(suite)
+
+    def build(self) -> Backend:
+        return redis_backend(parse_hosts([self.cluster.url]))
+
+    @asynccontextmanager
+    async def outage(self) -> AsyncGenerator[None]:
+        self.cluster.kill()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self.cluster.settle)
