@@ -31,6 +31,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Nodes]:
 
 
 LAST = {"type": "last"}
+ACROSS = "topics are on several nodes: order holds for each, not across"
 GAP = {"type": "channels.gap", "group": "room"}
 
 
@@ -163,14 +164,15 @@ class TestCluster(BackendTests, QueueTests):
     def _cluster(self, cluster: Nodes) -> None:
         self.cluster = cluster
 
-    @pytest.mark.xfail(
-        reason="topics are on several nodes: order holds for each, not across", strict=True
-    )
+    @pytest.mark.xfail(reason=ACROSS, strict=True)
     def test_one_call_arrives_in_its_order_across_topics(self) -> None:
-        for _ in range(20):  # for topics may happen to share a node
-            suite = type(self)()
-            suite.cluster = self.cluster
-            BackendTests.test_one_call_arrives_in_its_order_across_topics(suite)
+        BackendTests.test_one_call_arrives_in_its_order_across_topics(self)
+        pytest.xfail("kept by luck: the topics share a node, or the nodes were equally fast")
+
+    @pytest.mark.xfail(reason=ACROSS, strict=True)
+    def test_separate_calls_arrive_in_their_order_across_topics(self) -> None:
+        BackendTests.test_separate_calls_arrive_in_their_order_across_topics(self)
+        pytest.xfail("kept by luck: the topics share a node, or the nodes were equally fast")
 
     def build(self) -> Backend:
         return redis_backend(parse_hosts([self.cluster.url]))
