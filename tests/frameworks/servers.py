@@ -137,13 +137,19 @@ class Framework:
     failed: int | None = None
     """The status for a ``connect()`` that raised; None: as the server answers."""
 
+    closes_again: bool = False
+    """Closes a socket with 4500 after its consumer failed and has closed it with 1011.
+
+    daphne then sends 4500, and uvicorn raises if the first is still under way, which is logged.
+    """
+
 
 FRAMEWORKS = {
     "bare": Framework(routes=False),
     "starlette": Framework(),
     "fastapi": Framework(),
     "quart": Framework(),
-    "litestar": Framework(failed=403),
+    "litestar": Framework(failed=403, closes_again=True),
     "django": Framework(),
     "django_channels": Framework(),
 }
