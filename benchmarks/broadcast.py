@@ -31,13 +31,18 @@ def rows() -> Iterator[Row]:
         yield compare("broadcast", f"{ws}, fast-channels 1.1", ours, theirs, "us")
 
 
-def in_turns(ws: str, rounds: int, reference: tuple[str, str]) -> tuple[list[float], list[float]]:
-    """Return the microseconds for each delivery of ours and the reference, once a turn."""
+def in_turns(
+    ws: str, rounds: int, reference: tuple[str, str], ours: tuple[str, str] = (OURS, "chat")
+) -> tuple[list[float], list[float]]:
+    """Return the microseconds for each delivery of ours and the reference, once a turn.
+
+    Each is a Python and the application that it serves.
+    """
     cpu: dict[str, list[float]] = {"ours": [], "reference": []}
     for _ in range(rounds):
         with ExitStack() as stack:
             servers: list[str] = []
-            for name, (python, app) in {"ours": (OURS, "chat"), "reference": reference}.items():
+            for name, (python, app) in {"ours": ours, "reference": reference}.items():
                 server = stack.enter_context(serve(python, app, ws))
                 servers.append(f"{name}/{server.port}/{server.pid}")
             worker = (peers(), "clients", "uvloop", "broadcast", CONNECTIONS, *servers)

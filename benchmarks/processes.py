@@ -29,9 +29,17 @@ PATIENCE = 180.0
 
 def peers() -> str:
     """Return the Python of the peers' environment, which is made if it is not there."""
-    same = [f"{name}=={version(name)}" for name in ("uvloop", "uvicorn", "websockets", "psutil")]
-    wanted = ["fast-channels==1.1.0", "channels>=4.3,<5", "picows>=2.3,<3", "httptools", *same]
-    folder = BENCH / "peers"
+    return install("peers", "fast-channels==1.1.0", "channels>=4.3,<5", "picows>=2.3,<3", "psutil")
+
+
+def install(environment: str, *wanted: str) -> str:
+    """Return the Python of ``.bench/<environment>``, which is made if it is not there.
+
+    Servers and loops have the versions that are installed here.
+    """
+    same = [f"{name}=={version(name)}" for name in ("uvloop", "uvicorn", "websockets")]
+    wanted = (*wanted, "httptools", *same)
+    folder = BENCH / environment
     python = folder / "bin" / "python"
     stamp = folder / "installed"
     text = "\n".join([sys.version, *wanted])
@@ -91,13 +99,17 @@ class Server:
 
 @contextmanager
 def serve(python: str, app: str, ws: str) -> Generator[Server, None, None]:
-    """Serve ``benchmarks.apps:<app>`` by uvicorn and uvloop until the end of the ``with``."""
+    """Serve an application by uvicorn and uvloop until the end of the ``with``.
+
+    ``app`` is a function of ``benchmarks.apps``, or ``module:function`` of another module here.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    options = f"--factory --port {port} --ws {ws} --loop uvloop --lifespan off --backlog 4096"
+    options = f"--factory --port {port} --ws {ws} --loop uvloop --lifespan auto --backlog 4096"
+    factory = f"benchmarks.{app if ':' in app else f'apps:{app}'}"
     quiet = "ignore:The `websockets` implementation is deprecated"  # measured while it lasts
-    command = [python, "-W", quiet, "-m", "uvicorn", f"benchmarks.apps:{app}", *options.split()]
+    command = [python, "-W", quiet, "-m", "uvicorn", factory, *options.split()]
     command += ["--no-access-log", "--log-level", "error"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment())
     try:

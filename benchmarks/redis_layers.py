@@ -17,26 +17,25 @@ The floor is ``redis_sides.Floor``: what two bare protocols over hiredis do.
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from statistics import median
 
-from benchmarks.processes import BENCH, OURS, ROOT, find_uv, in_turns, is_open
+from benchmarks.processes import OURS, in_turns, install, is_open
 from benchmarks.table import Row, compare
 from benchmarks.table import measure as text
 
 WANTED = {
-    "channels-redis": ("channels-redis>=4.3,<5", "hiredis", "uvloop"),
-    "litestar": ("litestar[redis]>=2.25,<3", "hiredis", "uvloop"),
+    "channels-redis": ("channels-redis>=4.3,<5", "hiredis"),
+    "litestar": ("litestar[redis]>=2.25,<3", "hiredis"),
 }
 
 
 def rows() -> Iterator[Row]:
     """Yield a row for each comparison."""
-    channels, litestar = environment("channels-redis"), environment("litestar")
+    channels, litestar = (install(peer, *wanted) for peer, wanted in WANTED.items())
     pythons = {"channels": channels, "litestar": litestar}
     with redis_server() as port:
 
@@ -100,24 +99,3 @@ def redis_server() -> Generator[int, None, None]:
         finally:
             process.kill()
             process.wait()
-
-
-def environment(peer: str) -> str:
-    """Return the Python of a peer's own environment, which is made if it is not there."""
-    folder = BENCH / peer
-    python, stamp = folder / "bin" / "python", folder / "installed"
-    wanted = WANTED[peer]
-    said = "\n".join([sys.version, *wanted])
-    if python.exists() and stamp.exists() and stamp.read_text() == said:
-        return str(python)
-    print(f"bench: installing into {folder.relative_to(ROOT)}:", *wanted, file=sys.stderr)
-    shutil.rmtree(folder, ignore_errors=True)
-    uv = find_uv()
-    if uv:
-        subprocess.run([*uv, "venv", "-q", "-p", sys.executable, str(folder)], check=True)
-        subprocess.run([*uv, "pip", "install", "-q", "-p", str(python), *wanted], check=True)
-    else:
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", *wanted], check=True)
-    stamp.write_text(said)
-    return str(python)
