@@ -6,6 +6,7 @@ Each framework runs under one server and each server with one framework; marked 
 import asyncio
 import json
 
+import httpx
 import pytest
 import websockets
 
@@ -218,6 +219,22 @@ async def test_a_client_that_does_not_read_keeps_nobody_waiting(process, held):
         slow.transport.abort()
     if process.server.waits:
         await held.until(lambda now: ended(now, 1013) == 1)
+
+
+async def test_a_stream_of_events_flows_and_ends_with_its_client(server, tmp_path):
+    with serving(server, "bare", tmp_path) as process:
+        async with (
+            inside(process) as held,
+            httpx.AsyncClient(base_url=f"http://{process.address}", timeout=PATIENCE) as http,
+        ):
+            async with http.stream("GET", "/events/lobby") as response:
+                assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+                lines = response.aiter_lines()
+                read = [await anext(lines) for _ in range(6)]
+                assert read == [":", "", "event: begin", "id: 7", "data: ready", ""]
+                assert (await held.announce("lobby", "hello"))["stats"]["channels"] == 1
+                assert [await anext(lines), await anext(lines)] == ["data: hello", ""]
+            await held.until(lambda now: now["stats"]["channels"] == 0)
 
 
 async def test_a_server_that_is_told_to_stop_ends_its_sockets_and_itself(server, tmp_path):

@@ -3,18 +3,21 @@
 import json
 from urllib.parse import parse_qsl
 
-from apps.chat import Chat, announce, inside, serve_lifespan
+from apps.chat import Chat, Events, announce, inside, serve_lifespan
 
 chat = Chat.as_asgi(greeting="bare")
+events = Events.as_asgi()
 
 
 async def application(scope, receive, send):
-    """Sockets to the consumer, and two HTTP routes."""
+    """Sockets and streams to the consumers, and two HTTP routes."""
     match scope["type"]:
         case "websocket":
             await chat(scope, receive, send)
         case "lifespan":
             await serve_lifespan(receive, send)
+        case "http" if scope["path"].startswith("/events/"):
+            await events(scope, receive, send)
         case "http":
             await respond(send, await answer(scope))
 

@@ -12,6 +12,7 @@ from collections import Counter
 from urllib.parse import parse_qs
 
 from fast_channels import (
+    AsyncEventSourceConsumer,
     AsyncWebsocketConsumer,
     get_channel_layer,
     lifespan,
@@ -77,6 +78,18 @@ class Chat(AsyncWebsocketConsumer):
     async def disconnect(self, code):
         ended[code] += 1
         print(self.scope["path"], "disconnect", code, flush=True)
+
+
+class Events(AsyncEventSourceConsumer):
+    """What is said in a room, as a stream that a browser reads."""
+
+    async def connect(self, last_event_id):
+        room = self.scope["path"].rpartition("/")[2]
+        await self.channel_layer.group_add(room, self.channel_name)
+        await self.send_event("ready", id=7, event="begin")
+
+    async def chat_message(self, event):
+        await self.send_event(event["text"])
 
 
 async def announce(room, text, times=1):
