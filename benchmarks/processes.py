@@ -110,7 +110,8 @@ def serve(python: str, app: str, ws: str) -> Generator[Server, None, None]:
     factory = f"benchmarks.{app if ':' in app else f'apps:{app}'}"
     quiet = "ignore:The `websockets` implementation is deprecated"  # measured while it lasts
     command = [python, "-W", quiet, "-m", "uvicorn", factory, *options.split()]
-    command += ["--no-access-log", "--log-level", "error"]
+    # Not "error": peers complain of clients that leave.
+    command += ["--no-access-log", "--log-level", "critical"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment())
     try:
         deadline = time.monotonic() + PATIENCE
