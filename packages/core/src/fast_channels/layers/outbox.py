@@ -178,6 +178,8 @@ class Outbox:
         busy = {topic for topic, _ in grouped}
         grouped += [(topic, []) for topic in self._quiet if topic not in busy]
         self._quiet.clear()
+        if not grouped:  # every sender was cancelled meanwhile
+            return
         now = self._loop.time()
         left = self._timeout - (now - batch[0].since if batch else 0)
         try:
