@@ -14,12 +14,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from . import mutants_of_delivery as mutants_of_delivery
+from . import mutants_of_layer_bounds as mutants_of_layer_bounds
+from . import mutants_of_layer_channels as mutants_of_layer_channels
+from . import mutants_of_layer_groups as mutants_of_layer_groups
+from . import mutants_of_layer_life as mutants_of_layer_life
 from . import mutants_of_life as mutants_of_life
 from . import mutants_of_outages as mutants_of_outages
 from . import mutants_of_queues as mutants_of_queues
-from .subject import CAUGHT_BY, MUTANTS, Subject, clauses, verdict
+from .subject import CAUGHT_BY, HEALTHY, MUTANTS, clauses, verdict
 
-HEALTHY: Final = "(no mutant)"
 PROCESSES: Final = 16
 """Many more than cores: a clause that fails mostly waits."""
 PARTS: Final = 4
@@ -34,13 +37,14 @@ Task = tuple[str, list[str], float]
 
 def tasks(others: bool) -> Iterator[Task]:
     """Yield what is to be run; what is sure to pass waits long, what is sure to fail does not."""
-    for part in range(PARTS):
-        yield HEALTHY, clauses()[part::PARTS], 20.0
+    for name, suite in HEALTHY.items():
+        for part in range(PARTS):
+            yield name, clauses(suite)[part::PARTS], 20.0
     for name, clause in CAUGHT_BY.items():
         yield name, [clause], 1.0
     if others:
         for name, clause in CAUGHT_BY.items():
-            rest = [each for each in clauses() if each != clause]
+            rest = [each for each in clauses(MUTANTS[name]) if each != clause]
             for part in range(PARTS):
                 yield name, rest[part::PARTS], 0.25
 
@@ -48,7 +52,7 @@ def tasks(others: bool) -> Iterator[Task]:
 def verdicts(task: Task) -> tuple[str, Verdicts]:
     """Return what the clauses say about the mutant."""
     name, some, patience = task
-    suite = MUTANTS.get(name, Subject)
+    suite = (HEALTHY | MUTANTS)[name]
     suite.patience = suite.unavailable_within = suite.recovers_within = patience
     suite.limit = max(suite.limit, patience)
     return name, {clause: verdict(suite, clause) for clause in some}
@@ -59,7 +63,7 @@ def all_verdicts(*, others: bool) -> dict[str, Verdicts]:
     gc.collect()
     gc.freeze()  # each clause collects, and has to look only at what is its own
     assert threading.active_count() == 1, "forked processes have one thread"
-    found: dict[str, Verdicts] = {name: {} for name in [HEALTHY, *MUTANTS]}
+    found: dict[str, Verdicts] = {name: {} for name in HEALTHY | MUTANTS}
     with multiprocessing.get_context("fork").Pool(PROCESSES, prepare, maxtasksperchild=1) as pool:
         for name, some in pool.imap_unordered(verdicts, tasks(others), chunksize=1):
             found[name] |= some
@@ -91,9 +95,10 @@ def print_table(results: dict[str, Verdicts]) -> None:
             print(f"{'':{width}}    also: {also}")
     missed = [name for name, clause in CAUGHT_BY.items() if clause not in failed(results[name])]
     without = sorted(set(clauses()) - set(CAUGHT_BY.values()))
+    broken = [clause for name in HEALTHY for clause in failed(results[name])]
     print(f"\n{len(clauses())} clauses, {len(MUTANTS)} mutants, {len(missed)} not caught: {missed}")
     print(f"clauses without a mutant: {without}")
-    print(f"broken without a mutant: {failed(results[HEALTHY])}")
+    print(f"broken without a mutant: {broken}")
 
 
 def short(clause: str) -> str:

@@ -10,14 +10,9 @@ from typing import Any
 from fast_channels.layers import Inbox, Publication
 
 from .breakable import PASSWORD, BreakableBackend, BreakableBroker
-from .subject import caught_by
+from .subject import caught_by, later
 
 logger = logging.getLogger(__name__)
-
-
-def later(seconds: float, call: Any, *arguments: Any) -> None:
-    """Call it later, on the running loop."""
-    asyncio.get_running_loop().call_later(seconds, call, *arguments)
 
 
 # --- subscribing ------------------------------------------------------------------------------

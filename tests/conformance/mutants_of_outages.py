@@ -164,7 +164,10 @@ class HeldInReverse(BreakableBackend):
 
     async def restore(self) -> None:
         await super().restore()
-        await asyncio.sleep(0.002)
+        assert self.gate is not None
+        for _ in range(500):  # turns, in which something comes
+            if len(self.gate.held) < 2:
+                await asyncio.sleep(0)
 
     def tell(self) -> None:
         assert self.gate is not None

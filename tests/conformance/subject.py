@@ -1,9 +1,10 @@
-"""What the mutants are tried with: a suite of little patience, and the list of all mutants.
+"""What the mutants are tried with: suites of little patience, and the list of all mutants.
 
-A mutant is a backend, a queue or a suite with one thing wrong, under the name of the clause that is
-written to catch it.
+A mutant is a backend, a queue, a layer or a suite with one thing wrong, under the name of the
+clause that is written to catch it.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -14,6 +15,7 @@ from fast_channels.layers import Backend
 from fast_channels.testing import BackendTests, QueueTests
 
 from .breakable import CAPACITY, PASSWORD, BreakableBackend, BreakableBroker, BreakableQueues
+from .layers import CutBackend, CutLayer, CutLayerTests
 
 C = TypeVar("C", bound=type[Any])
 
@@ -50,7 +52,23 @@ class Subject(BackendTests, QueueTests):
             self.broker.start()
 
 
-MUTANTS: Final[dict[str, type[Subject]]] = {}
+class LayerSubject(CutLayerTests):
+    """Every clause has a wire of its own, with a broker at its end."""
+
+    __test__ = False
+    patience = unavailable_within = recovers_within = 0.2
+    limit = 3.0
+
+
+AnySubject = Subject | LayerSubject
+
+HEALTHY: Final[dict[str, type[AnySubject]]] = {
+    "(no mutant of a backend)": Subject,
+    "(no mutant of a layer)": LayerSubject,
+}
+"""What mutants are made of: breaks no clause."""
+
+MUTANTS: Final[dict[str, type[AnySubject]]] = {}
 """The suite over each mutant, by the mutant's name."""
 
 CAUGHT_BY: Final[dict[str, str]] = {}
@@ -59,7 +77,6 @@ CAUGHT_BY: Final[dict[str, str]] = {}
 
 def caught_by(clause: str) -> Callable[[C], C]:
     """List the class as a mutant, which that clause must catch."""
-    assert hasattr(Subject, clause), f"no clause is named {clause}"
 
     def note(mutant: C) -> C:
         name = mutant.__name__
@@ -67,26 +84,37 @@ def caught_by(clause: str) -> Callable[[C], C]:
         assert mutant.__doc__, f"{name} does not say what is wrong with it"
         MUTANTS[name] = _suite(mutant)
         CAUGHT_BY[name] = clause
+        assert clause in clauses(MUTANTS[name]), f"no clause is named {clause}"
         return mutant
 
     return note
 
 
-def _suite(mutant: type[Any]) -> type[Subject]:
-    if issubclass(mutant, Subject):
+def _suite(mutant: type[Any]) -> type[AnySubject]:
+    if issubclass(mutant, Subject | LayerSubject):
         return mutant
-    backend: type[Any] = mutant
+    made: type[Any] = mutant
     if issubclass(mutant, BreakableQueues):
-        backend = type(mutant.__name__, (BreakableBackend,), {"make_queues": mutant})
-    return type(f"Suite{mutant.__name__}", (Subject,), {"kind": backend})
+        made = type(mutant.__name__, (BreakableBackend,), {"make_queues": mutant})
+    if issubclass(mutant, CutBackend):
+        made = type(mutant.__name__, (CutLayer,), {"backend_class": mutant})
+    if issubclass(made, CutLayer):
+        return type(f"Suite{mutant.__name__}", (LayerSubject,), {"layer_class": made})
+    return type(f"Suite{mutant.__name__}", (Subject,), {"kind": made})
 
 
-def clauses() -> list[str]:
-    """Return the names of all clauses."""
-    return sorted(name for name in dir(Subject) if name.startswith("test_"))
+def clauses(suite: type[AnySubject] | None = None) -> list[str]:
+    """Return the names of the suite's clauses; None: of all suites'."""
+    suites = HEALTHY.values() if suite is None else [suite]
+    return sorted({name for each in suites for name in dir(each) if name.startswith("test_")})
 
 
-def verdict(suite: type[Subject], clause: str) -> str:
+def later(seconds: float, call: Any, *arguments: Any) -> None:
+    """Call it later, on the running loop."""
+    asyncio.get_running_loop().call_later(seconds, call, *arguments)
+
+
+def verdict(suite: type[AnySubject], clause: str) -> str:
     """Run one clause; return ``"passed"``, ``"skipped"``, or the first line of its failure."""
     try:
         getattr(suite(), clause)()

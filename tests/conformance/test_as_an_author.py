@@ -3,29 +3,16 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from .author import BACKEND, EVERYTHING, outcome, reports, same_outcome
+from .subject import clauses
+
 ROOT = Path(__file__).parents[2]
 UV = next((str(uv) for uv in [ROOT / ".venv/bin/uv"] if uv.exists()), "uv")
 
-SUITE = """\
-import pytest
-
-from fast_channels.layers.in_memory import MemoryBackend, MemoryBroker
-from fast_channels.testing import BackendTests
-
-BROKER = MemoryBroker()
-
-
-class TestMine(BackendTests):
-    no_outage = "the broker lives in this process"
-
-    def build(self):
-        return MemoryBackend(BROKER)
-"""
 XFAIL = """
     @pytest.mark.xfail(reason="this broker carries text only", strict=True)
     def test_every_byte_survives(self):
@@ -39,14 +26,6 @@ class TextBackend(MemoryBackend):
         pairs = zip(publications, texts)
         await super().publish([each._replace(payload=text) for each, text in pairs])
 """
-SETTINGS = {
-    "anyio alone": ["-p", "no:asyncio"],
-    "no plugin at all": ["-p", "no:asyncio", "-p", "no:anyio"],
-    "pytest-asyncio, strict": ["-p", "no:anyio", "-o", "asyncio_mode=strict"],
-    "pytest-asyncio, auto": ["-p", "no:anyio", "-o", "asyncio_mode=auto"],
-    "anyio, auto": ["-p", "no:asyncio", "-o", "anyio_mode=auto"],
-}
-
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]  # builds, installs from an index
 
 
@@ -83,37 +62,18 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reports(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What pytest says about the suite, under every setting."""
-    running: dict[str, subprocess.Popen[str]] = {}
-    for name, options in SETTINGS.items():
-        folder = tmp_path_factory.mktemp("package")
-        (folder / "test_mine.py").write_text(SUITE)
-        command = [str(python), "-m", "pytest", "-rs", *options]
-        pipe = subprocess.PIPE
-        running[name] = subprocess.Popen(command, cwd=folder, stdout=pipe, text=True)
-    try:
-        yield {name: process.communicate(timeout=280)[0] for name, process in running.items()}
-    finally:
-        for process in running.values():
-            process.kill()
-            process.communicate()
+def printed(python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What pytest prints about all suites, under every setting."""
+    return reports(python, tmp_path_factory.mktemp("packages"), EVERYTHING)
 
 
-def outcome(report: str) -> str:
-    """Return how many passed, failed and so on, without the time."""
-    return re.findall(r"=+ (.*) in [\d.:() s]+=+", report)[-1]
+def test_every_clause_runs_alike_under_every_plugin(printed: dict[str, str]) -> None:
+    counts = [int(count) for count in re.findall(r"\d+", same_outcome(printed.values()))]
+    assert sum(counts) == len(clauses())
 
 
-def test_the_suite_runs_alike_under_every_plugin(reports: dict[str, str]) -> None:
-    outcomes = {name: outcome(report) for name, report in reports.items()}
-    assert len(set(outcomes.values())) == 1, outcomes
-    [same] = set(outcomes.values())
-    assert re.match(r"\d\d passed, \d+ skipped", same), same
-
-
-def test_a_skipped_clause_prints_its_reason(reports: dict[str, str]) -> None:
-    for report in reports.values():
+def test_a_skipped_clause_prints_its_reason(printed: dict[str, str]) -> None:
+    for report in printed.values():
         assert "the broker lives in this process" in report
         assert "TestMine.secret is None: build() uses no password" in report
 
@@ -125,7 +85,7 @@ def pytest_on(python: Path, folder: Path, suite: str, status: int) -> str:
 
 
 def test_a_broken_clause_shows_both_sides_and_its_usual_cause(python: Path, tmp_path: Path) -> None:
-    suite = SUITE.replace("return MemoryBackend", "return TextBackend") + TEXT_ONLY
+    suite = BACKEND.replace("return MemoryBackend", "return TextBackend") + TEXT_ONLY
     report = pytest_on(python, tmp_path, suite, 1)
     assert outcome(report).startswith("1 failed, 1 passed")
     assert r"b'\xef\xbf\xbd" in report, "what came"
@@ -136,7 +96,7 @@ def test_a_broken_clause_shows_both_sides_and_its_usual_cause(python: Path, tmp_
 def test_a_clause_that_is_expected_to_fail_is_reported_with_its_reason(
     python: Path, tmp_path: Path
 ) -> None:
-    suite = SUITE.replace("return MemoryBackend", "return TextBackend") + XFAIL + TEXT_ONLY
+    suite = BACKEND.replace("return MemoryBackend", "return TextBackend") + XFAIL + TEXT_ONLY
     report = pytest_on(python, tmp_path, suite, 0)
     assert outcome(report).startswith("1 passed, ")
     assert "1 xfailed" in report
@@ -146,7 +106,7 @@ def test_a_clause_that_is_expected_to_fail_is_reported_with_its_reason(
 def test_a_clause_that_passes_though_it_is_expected_to_fail_fails(
     python: Path, tmp_path: Path
 ) -> None:
-    assert "XPASS(strict)" in pytest_on(python, tmp_path, SUITE + XFAIL, 1)
+    assert "XPASS(strict)" in pytest_on(python, tmp_path, BACKEND + XFAIL, 1)
 
 
 def test_without_pytest_the_kit_says_what_to_install(wheel: Path, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from .mutants import HEALTHY, failed
-from .subject import CAUGHT_BY, MUTANTS, clauses
+from .mutants import failed
+from .subject import CAUGHT_BY, HEALTHY, MUTANTS, clauses
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,9 +33,10 @@ def results() -> Results:
 
 
 @pytest.mark.timeout(120)
-def test_the_backend_that_mutants_are_made_of_breaks_no_clause(results: Results) -> None:
-    assert failed(results[HEALTHY]) == []
-    assert sorted(results[HEALTHY]) == clauses()
+@pytest.mark.parametrize("name", HEALTHY)
+def test_what_mutants_are_made_of_breaks_no_clause(results: Results, name: str) -> None:
+    assert failed(results[name]) == []
+    assert sorted(results[name]) == clauses(HEALTHY[name])
 
 
 @pytest.mark.timeout(120)
@@ -46,6 +47,15 @@ def test_a_mutant_is_caught_by_its_clause(results: Results, name: str) -> None:
 
 def test_every_clause_has_a_mutant() -> None:
     assert set(clauses()) - set(CAUGHT_BY.values()) == set(WITHOUT_MUTANT)
+
+
+def test_every_clause_says_what_usually_breaks_it() -> None:
+    texts = {
+        clause: " ".join((getattr(suite, clause).__doc__ or "").split())
+        for suite in HEALTHY.values()
+        for clause in clauses(suite)
+    }
+    assert not {clause for clause, text in texts.items() if "Usual cause: " not in text}
 
 
 @pytest.mark.long

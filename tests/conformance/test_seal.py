@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from fast_channels.layers import Backend, InMemoryChannelLayer
-from fast_channels.testing import BackendTests, QueueTests
+from fast_channels.testing import BackendTests, LayerTests, QueueTests
+from fast_channels.testing.conformance.broker import BrokerSuite
 
 REPLACES = "replaces a clause of the conformance kit"
 
@@ -85,6 +86,43 @@ def test_what_the_clauses_are_built_on_cannot_be_replaced(name: str) -> None:
         type("Mine", (Memory,), {name: lambda suite: None})
 
 
+@pytest.mark.parametrize("name", ["node", "unopened", "member", "receive", "fenced", "prefix"])
+def test_what_clauses_about_layers_are_built_on_cannot_be_replaced(name: str) -> None:
+    with pytest.raises(TypeError, match=f"Mine.{name} replaces what the clauses are built on"):
+        type("Mine", (LayerTests,), {name: lambda suite: None})
+
+
+def test_a_clause_about_layers_that_was_set_afterwards_fails_another() -> None:
+    class Mine(LayerTests): ...
+
+    name = "test_joining_twice_is_joining_once"
+    setattr(Mine, name, lambda suite: None)
+    with pytest.raises(AssertionError, match=f"{name} {REPLACES}"):
+        Mine().test_no_clause_of_the_kit_was_replaced()
+
+
+def test_one_class_may_have_all_three_suites() -> None:
+    """No name of one means something else in another."""
+    shared = set(dir(BrokerSuite))
+    assert set(dir(LayerTests)) & set(dir(QueueTests)) == shared
+    assert set(dir(LayerTests)) & set(dir(BackendTests)) == shared
+
+
+def test_a_layer_of_another_kind_may_lack_what_is_below_it_for_a_reason() -> None:
+    class Mine(LayerTests):
+        no_backend = "there is none"
+        no_sync = "nobody needs it"
+
+    for clause in (
+        Mine().test_a_group_message_to_two_thousand_members_is_one_publish,
+        Mine().test_nothing_from_the_broker_is_unpickled,
+    ):
+        with pytest.raises(pytest.skip.Exception, match="there is none"):
+            clause()
+    with pytest.raises(pytest.skip.Exception, match="nobody needs it"):
+        Mine().test_a_thread_without_a_loop_sends_with_sync()
+
+
 def test_the_kits_own_clauses_cannot_be_marked() -> None:
     mark = pytest.mark.xfail(reason="for everybody", strict=True)
     clause = BackendTests.test_every_byte_survives
@@ -141,6 +179,13 @@ def test_a_power_that_is_not_declared_fails_a_clause() -> None:
 
     with pytest.raises(AssertionError, match="of an open backend"):
         Mine().test_the_declared_capabilities_are_the_real_ones()
+
+
+def test_a_class_without_build_layer_is_told_so() -> None:
+    class Mine(LayerTests): ...
+
+    with pytest.raises(NotImplementedError, match="Mine needs a method build_layer"):
+        Mine().test_joining_twice_is_joining_once()
 
 
 def test_a_class_without_build_is_told_so() -> None:

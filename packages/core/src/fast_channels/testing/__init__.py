@@ -5,6 +5,7 @@ The clients talk to the application in the same event loop, without a server. Th
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from fast_channels.testing.application import ApplicationCommunicator
@@ -23,16 +24,19 @@ __all__ = [
     "WebsocketCommunicator",
 ]
 
+if (_pytest := sys.modules.get("pytest")) is not None:
+    # A failing clause shows both sides of its comparison. Whatever of the kit is imported, this
+    # package is imported before it, which is when pytest has to know.
+    _pytest.register_assert_rewrite("fast_channels.testing.conformance")
+
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        import pytest
+        importlib.import_module("pytest")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             f"{name} needs pytest; run: pip install 'fast-channels[testing]'"
         ) from error
-    # Before the import: a failing clause then shows both sides of its comparison.
-    pytest.register_assert_rewrite("fast_channels.testing.conformance")
     return getattr(importlib.import_module("fast_channels.testing.conformance"), name)

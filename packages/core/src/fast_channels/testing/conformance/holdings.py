@@ -1,4 +1,4 @@
-"""What a closed backend must have let go of: tasks, threads and sockets."""
+"""What a closed backend or layer must have let go of: tasks, threads and sockets."""
 
 import asyncio
 import os
@@ -20,19 +20,27 @@ class Holdings:
         """Return what is held now."""
         return cls(frozenset(asyncio.all_tasks()), _threads(), _sockets())
 
-    def refuse_more(self) -> None:
-        """Fail if more is held now than then."""
+    def more(self) -> str | None:
+        """Return what is held now and was not then; None: nothing."""
         now = Holdings.now()
         tasks, threads = now.tasks - self.tasks, now.threads - self.threads
-        assert not tasks, f"tasks are left after close: {tasks}"
-        assert not threads, f"threads are left after close: {threads}"
         sockets = now.sockets - self.sockets
-        assert not sockets, f"{len(sockets)} sockets are left after close"
+        if tasks:
+            return f"tasks are left after close: {tasks}"
+        if threads:
+            return f"threads are left after close: {threads}"
+        return f"{len(sockets)} sockets are left after close" if sockets else None
+
+    def refuse_more(self) -> None:
+        """Fail if more is held now than then."""
+        more = self.more()
+        assert not more, more
 
 
 def _threads() -> frozenset[threading.Thread]:
     # The loop's own executor (it looks names up in there) ends with the loop.
-    return frozenset(each for each in threading.enumerate() if not each.name.startswith("asyncio_"))
+    own = ("asyncio_", "uvloop_")
+    return frozenset(each for each in threading.enumerate() if not each.name.startswith(own))
 
 
 def _sockets() -> frozenset[tuple[int, int]]:

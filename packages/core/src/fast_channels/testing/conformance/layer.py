@@ -5,9 +5,9 @@ from fast_channels.testing.conformance.layer_cancelling import CancellingClauses
 from fast_channels.testing.conformance.layer_channels import ChannelClauses
 from fast_channels.testing.conformance.layer_groups import GroupClauses
 from fast_channels.testing.conformance.layer_hostile import HostileClauses
-from fast_channels.testing.conformance.layer_life import LifeClauses
+from fast_channels.testing.conformance.layer_life import LayerLifeClauses
 from fast_channels.testing.conformance.layer_messages import MessageClauses
-from fast_channels.testing.conformance.layer_order import OrderClauses
+from fast_channels.testing.conformance.layer_order import LayerOrderClauses
 from fast_channels.testing.conformance.layer_outages import LayerOutageClauses
 from fast_channels.testing.conformance.layer_prefixes import PrefixClauses
 from fast_channels.testing.conformance.layer_queues import QueueClauses
@@ -17,7 +17,7 @@ from fast_channels.testing.conformance.layer_threads import ThreadClauses
 class LayerTests(
     ChannelClauses,
     MessageClauses,
-    OrderClauses,
+    LayerOrderClauses,
     GroupClauses,
     BoundClauses,
     CancellingClauses,
@@ -25,7 +25,7 @@ class LayerTests(
     PrefixClauses,
     HostileClauses,
     ThreadClauses,
-    LifeClauses,
+    LayerLifeClauses,
     LayerOutageClauses,
 ):
     """Subclass it in your tests, write ``build_layer``, and pytest runs every clause."""

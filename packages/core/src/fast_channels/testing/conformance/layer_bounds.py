@@ -63,7 +63,7 @@ class BoundClauses(LayerSuite):
                 assert await self.receive(there, reader) == [each]
             for each in messages(5):
                 await here.send(full, each)
-            await self.fence(there, reader, here)
+            await self.fenced(there, reader, here)
             assert there.stats()["overflowed"] == 20
             assert there.stats()["unread"] == 10
             await there.close()
@@ -89,7 +89,7 @@ class BoundClauses(LayerSuite):
         assert there.stats()["unread"] == 5
         assert numbers(await self.receive(there, slow, 5)) == kept
         await here.group_send("room", message(20))
-        assert numbers(await self.fence(there, slow, here)) == [20]
+        assert numbers(await self.fenced(there, slow, here)) == [20]
 
     @clause
     async def test_disconnect_ends_a_channel_that_was_full(self) -> None:

@@ -2,31 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from fast_channels.layers import ChannelLayer
-from fast_channels.testing.conformance.clause import clause
+from fast_channels.testing.conformance.cancelling import cancelled_calls
+from fast_channels.testing.conformance.clause import clause, clause_unless
 from fast_channels.testing.conformance.layer_suite import (
     LayerSuite,
     Message,
     holdings,
     message,
     messages,
+    no_backend,
     numbers,
 )
-
-# A call inside the process ends in a few turns of the loop, one to a broker in a few hundred.
-_EACH_UNTIL: Final = 16
-_LAST: Final = 3_000
-
-
-def _steps() -> Iterator[int]:
-    turns = 0
-    while turns < _LAST:
-        yield turns
-        turns = turns + 1 if turns < _EACH_UNTIL else int(turns * 1.3)
 
 
 class CancellingClauses(LayerSuite):
@@ -43,15 +34,15 @@ class CancellingClauses(LayerSuite):
         def join(attempt: int) -> Coroutine[Any, Any, None]:
             return here.group_add(f"room.{attempt}", member)
 
-        async for attempt, cancelled in self._cancelled(join):
+        async for attempt, cancelled, _ in cancelled_calls(join, self.patience):
             if cancelled:
                 assert holdings(here) == empty
                 await there.group_send(f"room.{attempt}", message(-1))
-                assert await self.fence(here, member, there) == []
+                assert await self.fenced(here, member, there) == []
                 await self._joins(here, there, f"room.{attempt}", member)
             await here.group_discard(f"room.{attempt}", member)
 
-    @clause
+    @clause_unless(no_backend)
     async def test_a_cancelled_join_leaves_nothing_subscribed(self) -> None:
         """After the linger time nothing of the group comes to this process. Usual cause: the
         subscription was under way, and nobody ends it when it is there."""
@@ -63,7 +54,7 @@ class CancellingClauses(LayerSuite):
             groups.append(f"room.{attempt}")
             return here.group_add(groups[-1], member)
 
-        async for _ in self._cancelled(join):
+        async for _ in cancelled_calls(join, self.patience):
             pass
         await here.group_discard(groups[-1], member)
         limit = time.monotonic() + self.patience
@@ -71,7 +62,7 @@ class CancellingClauses(LayerSuite):
             before = self.received(here)
             for group in groups:
                 await there.group_send(group, message(1))
-            assert await self.fence(here, member, there) == []
+            assert await self.fenced(here, member, there) == []
             if (came := self.received(here) - before) == 1:  # the marker
                 return
             assert time.monotonic() < limit, f"{came - 1} of {len(groups)} groups still come"
@@ -95,7 +86,7 @@ class CancellingClauses(LayerSuite):
             await joins[2]
             await there.group_send(room, message(turns))
             for channel in (first, second):
-                assert await self.fence(here, channel, there) == [message(turns)]
+                assert await self.fenced(here, channel, there) == [message(turns)]
                 await here.group_discard(room, channel)
 
     @clause
@@ -108,11 +99,11 @@ class CancellingClauses(LayerSuite):
         def join(attempt: int) -> Coroutine[Any, Any, None]:
             return here.group_add(f"room.{attempt}", member)
 
-        async for attempt, _ in self._cancelled(join):
+        async for attempt, _, _ in cancelled_calls(join, self.patience):
             room = f"room.{attempt}"
             await self.soon(here.group_discard(room, member), "group_discard")
             await here.group_send(room, message(-1))
-            assert await self.fence(there, member, here) == []
+            assert await self.fenced(there, member, here) == []
             await self._joins(there, here, room, member)
             await here.group_discard(room, member)
 
@@ -126,10 +117,10 @@ class CancellingClauses(LayerSuite):
             def discard(_: int, member: str = member) -> Coroutine[Any, Any, None]:
                 return here.group_discard("room", member)
 
-            async for _ in self._cancelled(discard):
+            async for _ in cancelled_calls(discard, self.patience):
                 await self.soon(here.group_discard("room", member), "group_discard")
                 await here.group_send("room", message(-1))
-                assert await self.fence(owner, member, here) == []
+                assert await self.fenced(owner, member, here) == []
                 await self._joins(owner, here, "room", member)
 
     @clause
@@ -147,15 +138,15 @@ class CancellingClauses(LayerSuite):
                 ) -> Coroutine[Any, Any, None]:
                     return to(message(attempt))
 
-                async for attempt, cancelled in self._cancelled(send):
+                async for attempt, cancelled, _ in cancelled_calls(send, self.patience):
                     others = (here.group_send("room", message(-n)) for n in (1, 2, 3))
                     await self.soon(asyncio.gather(*others), "sends beside a cancelled one")
-                    got = numbers(await self.fence(owner, member, here))
+                    got = numbers(await self.fenced(owner, member, here))
                     assert got[-3:] == [-1, -2, -3]
                     assert got[:-3] in (([attempt], []) if cancelled else ([attempt],))
             for each in messages(19):
                 await here.send(member, each)
-            assert numbers(await self.fence(owner, member, here)) == list(range(19))
+            assert numbers(await self.fenced(owner, member, here)) == list(range(19))
 
     @clause
     async def test_a_cancelled_channel_block_leaves_nothing(self) -> None:
@@ -171,10 +162,10 @@ class CancellingClauses(LayerSuite):
                 await here.send(channel.name, message(1))
                 await channel.receive()
 
-        async for _ in self._cancelled(live):
+        async for _ in cancelled_calls(live, self.patience):
             assert holdings(here) == empty
             await there.group_send("room", message(-1))
-            await self.fence(here, stable, there)
+            await self.fenced(here, stable, there)
             assert holdings(here) == empty
 
     @clause
@@ -184,7 +175,7 @@ class CancellingClauses(LayerSuite):
         reader = await self.node()
         member = await self.member(reader, "room")
         for turns in range(12):
-            layer = self.layer()
+            layer = self.unopened()
             uses = [asyncio.create_task(layer.group_send("room", message(n))) for n in (0, 1)]
             for _ in range(turns):
                 await asyncio.sleep(0)
@@ -192,29 +183,9 @@ class CancellingClauses(LayerSuite):
             await self.soon(asyncio.wait(uses), "two first uses, of which one is cancelled")
             await uses[1]
             await layer.group_send("room", message(2))
-            got = numbers(await self.fence(reader, member, layer))
+            got = numbers(await self.fenced(reader, member, layer))
             assert got in ([0, 1, 2], [1, 2])
             await layer.close()
-
-    async def _cancelled(
-        self, call: Callable[[int], Coroutine[Any, Any, object]]
-    ) -> AsyncGenerator[tuple[int, bool]]:
-        """Cancel the call after 0, 1, 2, ... turns, until it ends before.
-
-        Yields the number of the attempt, which the call is made with, and whether it was cancelled.
-        """
-        for attempt, turns in enumerate(_steps()):
-            task = asyncio.create_task(call(attempt))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            over = task.done()
-            task.cancel()
-            await self.soon(asyncio.wait([task]), "a cancelled call")
-            if not task.cancelled():
-                task.result()
-            yield attempt, task.cancelled()
-            if over:
-                return
 
     async def _joins(
         self, owner: ChannelLayer, other: ChannelLayer, group: str, member: str
@@ -222,4 +193,4 @@ class CancellingClauses(LayerSuite):
         """The channel can join, and gets what the group gets."""
         await self.soon(owner.group_add(group, member), "group_add")
         await other.group_send(group, message(7))
-        assert await self.fence(owner, member, other) == [message(7)]
+        assert await self.fenced(owner, member, other) == [message(7)]

@@ -35,7 +35,7 @@ class ChannelClauses(LayerSuite):
         node = await self.node()
         channel = await node.new_channel()
         await node.send(channel, message(1))
-        assert await self.fence(node, channel) == [message(1)]
+        assert await self.fenced(node, channel) == [message(1)]
 
     @clause
     async def test_new_channels_have_the_prefix_and_names_of_their_own(self) -> None:
@@ -82,7 +82,7 @@ class ChannelClauses(LayerSuite):
                 if not reader.cancelled():
                     got.append(reader.result())
                 await sending
-                got += await self.fence(there, channel, sender)
+                got += await self.fenced(there, channel, sender)
             assert numbers(got) == list(range(240))
 
     @clause
@@ -118,7 +118,7 @@ class ChannelClauses(LayerSuite):
             await asyncio.sleep(0)
             await there.group_send("room", message(2))
             await there.send(name, message(3))
-            await self.fence(here, stable, there)
+            await self.fenced(here, stable, there)
             reader.cancel()
             await asyncio.wait([reader])
             if not reader.cancelled() and not isinstance(reader.exception(), ChannelNotFound):
@@ -164,5 +164,5 @@ class ChannelClauses(LayerSuite):
             for sender in (here, there):
                 await self.soon(sender.send(name, message(-1)), f"send to {name!r}, which is gone")
             await here.group_send("room", message(number))
-        assert numbers(await self.fence(there, stable, here)) == [0, 1, 2]
+        assert numbers(await self.fenced(there, stable, here)) == [0, 1, 2]
         assert there.stats()["undeliverable"] >= 2

@@ -9,17 +9,17 @@ from fast_channels.exceptions import LayerClosed
 from fast_channels.layers import ChannelLayer, ChannelLayerRegistry
 from fast_channels.lifespan import lifespan
 from fast_channels.testing.conformance.clause import clause
+from fast_channels.testing.conformance.holdings import Holdings
 from fast_channels.testing.conformance.layer_suite import (
     LayerSuite,
     holdings,
     message,
     messages,
     numbers,
-    sockets,
 )
 
 
-class LifeClauses(LayerSuite):
+class LayerLifeClauses(LayerSuite):
     """``open``, ``close``, ``lifespan`` and ``stats``."""
 
     @clause
@@ -27,29 +27,29 @@ class LifeClauses(LayerSuite):
         """Whatever the use is. Usual cause: a method that takes the connection for granted."""
         reader = await self.node()
         channel = await self.member(reader, "room")
-        await self.layer().send(channel, message(0))
-        await self.layer().group_send("room", message(1))
-        await self.layer().group_discard("room", channel)
-        await self.layer().group_add("room", channel)
-        sender = self.layer()
+        await self.unopened().send(channel, message(0))
+        await self.unopened().group_send("room", message(1))
+        await self.unopened().group_discard("room", channel)
+        await self.unopened().group_add("room", channel)
+        sender = self.unopened()
         await asyncio.gather(*(sender.group_send("room", each) for each in messages(10, 2)))
         assert numbers(await self.receive(reader, channel, 12)) == list(range(12))
-        async with self.layer().channel() as other:
+        async with self.unopened().channel() as other:
             await reader.send(other.name, message(12))
             assert await self.soon(other.receive(), "receive") == message(12)
-        await self.layer().flush()
+        await self.unopened().flush()
 
     @clause
     async def test_opening_twice_is_opening_once(self) -> None:
         """Also at the same time. Usual cause: two connections, of which one is
         forgotten with its channels."""
-        here, there = self.layer(), await self.node()
+        here, there = self.unopened(), await self.node()
         await asyncio.gather(*(here.open() for _ in range(5)))
         await here.open()
         member = await self.member(here, "room")
         await self.soon(here.open(), "open of an open layer")
         await there.group_send("room", message(1))
-        assert await self.fence(here, member, there) == [message(1)]
+        assert await self.fenced(here, member, there) == [message(1)]
 
     @clause
     async def test_a_closed_layer_refuses_every_call(self) -> None:
@@ -87,7 +87,7 @@ class LifeClauses(LayerSuite):
             readers.append(asyncio.create_task(node.receive("jobs")))
         async with node.channel() as own:
             readers.append(asyncio.create_task(own.receive()))
-            await self.fence(node, await node.new_channel())
+            await self.fenced(node, await node.new_channel())
             await node.close()
             for reader in readers:
                 with pytest.raises(LayerClosed):
@@ -120,14 +120,14 @@ class LifeClauses(LayerSuite):
             new = await self.member(layer, "room")
             await self.soon(other.send(old, message(-1)), "send to a channel that has ended")
             await other.group_send("room", message(number))
-            assert await self.fence(layer, new, other) == [message(number)]
+            assert await self.fenced(layer, new, other) == [message(number)]
 
     @clause
     async def test_close_is_safe_at_any_time(self) -> None:
         """Never opened, twice, by two at once, while it opens. Usual cause: close takes for
         granted what open makes last."""
         for _ in range(2):
-            layer = self.layer()
+            layer = self.unopened()
             await self.soon(layer.close(), "close of a layer that was never opened")
             await self.soon(layer.close(), "the second close")
             await layer.open()
@@ -142,9 +142,9 @@ class LifeClauses(LayerSuite):
                 assert result is None or isinstance(result, LayerClosed)
 
     @clause
-    async def test_no_task_and_no_socket_is_left_after_close(self) -> None:
+    async def test_closing_a_layer_leaves_no_task_thread_or_socket(self) -> None:
         """Usual cause: a reader task is cancelled and not awaited, or a pool is not closed."""
-        tasks, before = asyncio.all_tasks(), sockets()
+        before = Holdings.now()
         for _ in range(3):
             layers = [await self.node(linger=0.0) for _ in range(3)]
             member = await self.member(layers[0], "room")
@@ -154,14 +154,13 @@ class LifeClauses(LayerSuite):
             await layers[0].group_discard("room", member)
             for layer in layers:
                 await self.soon(layer.close(), "close")
-        await self.until(lambda: len(sockets() - before) == 0, "the end of every socket")
-        await self.until(lambda: asyncio.all_tasks() <= tasks, "the end of every task")
+        await self.let_go(before)
 
     @clause
     async def test_lifespan_opens_the_layer_and_closes_it(self) -> None:
         """Usual cause: the layer has no ``open`` or ``close`` that can be awaited."""
         registry = ChannelLayerRegistry()
-        layer = registry.register("default", self.layer())
+        layer = registry.register("default", self.unopened())
         reader = await self.node()
         member = await self.member(reader, "room")
         async with lifespan(registry=registry):
@@ -174,7 +173,7 @@ class LifeClauses(LayerSuite):
     async def test_stats_tell_what_happened_and_what_is_held(self) -> None:
         """Ints by name, before opening and after closing too. Usual cause: the counters are the
         session's, and end with it."""
-        layer: ChannelLayer = self.layer()
+        layer: ChannelLayer = self.unopened()
         assert set(COUNTED) <= layer.stats().keys()
         assert {type(value) for value in layer.stats().values()} == {int}
         assert not any(layer.stats().values())
@@ -197,15 +196,15 @@ class LifeClauses(LayerSuite):
         here, there = await self.node(), await self.node()
         mine, theirs = await self.member(here, "room"), await self.member(there, "room")
         await there.group_send("room", message(1))
-        await self.fence(here, mine, there)
+        await self.fenced(here, mine, there)
         await there.group_send("room", message(2))
         await there.send(mine, message(3))
-        await self.fence(here, await here.new_channel(), there)
+        await self.fenced(here, await here.new_channel(), there)
         await self.soon(here.flush(), "flush")
         assert (here.stats()["groups"], here.stats()["unread"]) == (0, 0)
         await there.group_send("room", message(4))
-        assert await self.fence(here, mine, there) == []
-        assert numbers(await self.fence(there, theirs)) == [1, 2, 4]
+        assert await self.fenced(here, mine, there) == []
+        assert numbers(await self.fenced(there, theirs)) == [1, 2, 4]
 
 
 LOSSES = ("overflowed", "expired", "undeliverable", "malformed", "gaps", "failed")

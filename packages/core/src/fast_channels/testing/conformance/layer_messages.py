@@ -98,7 +98,7 @@ class MessageClauses(LayerSuite):
         comes after connecting."""
         node = await self.node()
         channel = await self.member(node, "room")
-        layer = self.layer()
+        layer = self.unopened()
         before = dict(layer.stats())
         for send in (_to(layer.send, channel), _to(layer.group_send, "room")):
             for value in NEVER_SENT:
@@ -115,13 +115,13 @@ class MessageClauses(LayerSuite):
             with pytest.raises(TypeError, match="type"):
                 await send({"type": 5})
         assert dict(layer.stats()) == before
-        assert await self.fence(node, channel) == []
+        assert await self.fenced(node, channel) == []
 
     @clause
     async def test_a_bad_name_is_a_type_error_that_names_it(self) -> None:
         """Before any I/O, in every method. Usual cause: the name is checked by the broker, or
         nowhere."""
-        layer = self.layer()
+        layer = self.unopened()
         before = dict(layer.stats())
         good = "specific.0123456789abcdef!1"
         for bad in BAD_NAMES:
@@ -155,7 +155,7 @@ class MessageClauses(LayerSuite):
         for number, name in enumerate(names):
             await here.group_send(name, message(number))
         for number, channel in enumerate(channels):
-            assert await self.fence(there, channel, here) == [message(number)], names[number]
+            assert await self.fenced(there, channel, here) == [message(number)], names[number]
 
     @clause
     async def test_a_message_above_the_largest_size_is_refused(self) -> None:
@@ -170,7 +170,7 @@ class MessageClauses(LayerSuite):
             with pytest.raises(MessageTooLarge, match="2000"):
                 await send(message(3, text="x" * 2_000))
         assert dict(here.stats()) == before
-        assert [each["n"] for each in await self.fence(there, channel, here)] == [1, 2]
+        assert [each["n"] for each in await self.fenced(there, channel, here)] == [1, 2]
 
     @clause
     async def test_a_message_of_a_megabyte_arrives(self) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import ChannelLayer
-from fast_channels.testing.conformance.clause import clause
+from fast_channels.testing.conformance.broker import no_outage
+from fast_channels.testing.conformance.clause import clause_unless
 from fast_channels.testing.conformance.layer_suite import (
     LayerSuite,
     Message,
@@ -27,24 +28,10 @@ TIMEOUT = 1.0
 class LayerOutageClauses(LayerSuite):
     """What is lost is told, and nothing else is."""
 
-    @clause
-    async def test_the_outage_is_there_or_the_class_says_why_not(self) -> None:
-        """``outage()`` or ``no_outage = "reason"``, and not both. Usual cause: it was forgotten,
-        and nothing of this would ever be tried."""
-        has_outage = type(self).outage is not LayerSuite.outage
-        assert has_outage or self.no_outage, (
-            f"{type(self).__name__} needs an async context manager outage(self), or "
-            'no_outage = "the reason"'
-        )
-        assert not (has_outage and self.no_outage), (
-            f"{type(self).__name__} has outage() and no_outage, which says: {self.no_outage}"
-        )
-
-    @clause
+    @clause_unless(no_outage)
     async def test_messages_flow_again_after_every_outage(self) -> None:
         """Three of them: to groups and to channels, and ``stats()`` counts them. Usual cause: the
         task that listens has died, and the process sends and is deaf."""
-        self.need_outage()
         here, there = await self._node(), await self._node()
         member = await self.member(there, "room")
         for outages in (1, 2, 3):
@@ -54,12 +41,11 @@ class LayerOutageClauses(LayerSuite):
             assert there.stats()["gaps"] >= outages
         assert there.stats()["groups"] == 1
 
-    @clause
+    @clause_unless(no_outage)
     async def test_every_member_is_told_once_of_each_outage(self) -> None:
         """One ``channels.gap`` for each of its groups, before anything that comes after it; with
         None to a channel in no group. Usual cause: one for each topic, or for each reconnect
         attempt, or none."""
-        self.need_outage()
         here, there = await self._node(), await self._node(gaps=True)
         one = await self.member(there, "room")
         two = await self.member(there, "room", "hall")
@@ -75,11 +61,10 @@ class LayerOutageClauses(LayerSuite):
                 assert set(gaps) == groups
                 assert [each["type"] for each in got[: len(gaps)]] == ["channels.gap"] * len(gaps)
 
-    @clause
+    @clause_unless(no_outage)
     async def test_nobody_is_told_where_gaps_are_off(self) -> None:
         """As for layers that Django makes, whose consumers end on an unknown type. Usual cause:
         the option is ignored."""
-        self.need_outage()
         here, there = await self._node(), await self._node(gaps=False)
         member = await self.member(there, "room")
         async with self.outage():
@@ -87,12 +72,11 @@ class LayerOutageClauses(LayerSuite):
         got = await self._flows(here, there, member, "room")
         assert {each["type"] for each in got} <= {"kit.message"}
 
-    @clause
+    @clause_unless(no_outage)
     async def test_sending_and_joining_fail_in_time_during_an_outage(self) -> None:
         """With ``BackendUnavailable``, within the send timeout; a join that failed leaves no
         member, and works later. Usual cause: the driver waits or retries for as long as it
         likes."""
-        self.need_outage()
         here, there = await self._node(), await self._node()
         member = await self.member(there, "room")
         own = await self.member(here)
@@ -113,11 +97,10 @@ class LayerOutageClauses(LayerSuite):
         await self.soon(here.group_add("new", own), "group_add")
         await self._flows(there, here, own, "new")
 
-    @clause
+    @clause_unless(no_outage)
     async def test_a_bad_message_is_a_mistake_during_an_outage_too(self) -> None:
         """``TypeError``, not ``BackendUnavailable``. Usual cause: what is sent is looked at after
         the connection."""
-        self.need_outage()
         node = await self._node()
         async with self.outage():
             with pytest.raises(TypeError):
@@ -126,11 +109,10 @@ class LayerOutageClauses(LayerSuite):
                 await self.soon(node.group_send("a b", message(1)), "group_send")
         await self._flows(node, node, await self.member(node, "room"), "room")
 
-    @clause
+    @clause_unless(no_outage)
     async def test_readers_wait_through_an_outage(self) -> None:
         """Of channels, and of queues where there are any. Usual cause: the driver's exception
         reaches the reader, and the consumer ends."""
-        self.need_outage()
         here, there = await self._node(), await self._node()
         member = await self.member(there, "room")
         async with there.channel() as channel:
@@ -152,13 +134,12 @@ class LayerOutageClauses(LayerSuite):
             for reader in readers:
                 assert await self.soon(reader, "a reader", self.recovers_within) == message(1)
 
-    @clause
+    @clause_unless(no_outage)
     async def test_a_layer_closes_during_an_outage(self) -> None:
         """In time, and so does one that cannot open, which raises ``BackendUnavailable``. Usual
         cause: close says goodbye to a broker that does not answer, or the task that reconnects
         is not ended."""
-        self.need_outage()
-        node, unopened = await self._node(), self.layer(send_timeout=TIMEOUT)
+        node, unopened = await self._node(), self.unopened(send_timeout=TIMEOUT)
         await self.member(node, "room")
         async with self.outage():
             with pytest.raises(BackendUnavailable):

@@ -11,7 +11,7 @@ class PrefixClauses(LayerSuite):
     async def test_applications_with_other_prefixes_hear_nothing(self) -> None:
         """Groups, channels and queues, and one prefix may begin with the other. Usual cause: the
         prefix is not part of every name in the broker."""
-        prefixes = [self.prefix, f"{self.prefix}2", f"{self.prefix}.a", f"x-{self.prefix}"]
+        prefixes = [self.prefix(), f"{self.prefix()}2", f"{self.prefix()}.a", f"x-{self.prefix()}"]
         nodes = [await self.node(prefix=prefix) for prefix in prefixes]
         members = [await self.member(node, "room") for node in nodes]
         for number, node in enumerate(nodes):
@@ -19,7 +19,7 @@ class PrefixClauses(LayerSuite):
             if "queues" in self.capabilities:
                 await node.send("jobs", message(number))
         for number, node in enumerate(nodes):
-            assert numbers(await self.fence(node, members[number])) == [number]
+            assert numbers(await self.fenced(node, members[number])) == [number]
             if "queues" in self.capabilities:
                 await node.send("jobs", message(-1))
                 assert numbers(await self.receive(node, "jobs", 2)) == [number, -1]
@@ -27,13 +27,13 @@ class PrefixClauses(LayerSuite):
             for member in members[:number] + members[number + 1 :]:
                 await node.send(member, message(-1))
         for number, node in enumerate(nodes):
-            assert await self.fence(node, members[number]) == []
+            assert await self.fenced(node, members[number]) == []
 
     @clause
     async def test_flush_touches_its_own_prefix_only(self) -> None:
         """Usual cause: it clears the whole broker, or what begins with the prefix."""
         flushing = await self.node()
-        others = [await self.node(prefix=f"{self.prefix}{end}") for end in ("2", ".a", "-")]
+        others = [await self.node(prefix=f"{self.prefix()}{end}") for end in ("2", ".a", "-")]
         members = [await self.member(node, "room") for node in others]
         for node in others:
             await node.group_send("room", message(1))

@@ -1,18 +1,16 @@
 """What the suites for layers share: building, reading, fencing, looking below the layer."""
 
 import asyncio
-import os
-import stat
 import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar, Final, TypeVar
 
-import pytest
-
 from fast_channels.layers import BaseChannelLayer, ChannelLayer, Publication
-from fast_channels.testing.conformance.clause import Suite
+from fast_channels.testing.conformance.broker import BrokerSuite
+from fast_channels.testing.conformance.holdings import Holdings
+from fast_channels.testing.conformance.process import soon
+from fast_channels.testing.conformance.sealed import sealed
 
 T = TypeVar("T")
 Message = dict[str, Any]
@@ -20,25 +18,15 @@ Message = dict[str, Any]
 FENCE: Final = "kit.fence"
 
 
-class LayerSuite(Suite):
+class LayerSuite(BrokerSuite):
     """A suite over layers of one kind; each layer plays a node."""
-
-    capabilities: ClassVar[frozenset[str]] = frozenset()
-    """The optional powers that the layer is meant to have: ``"queues"``. Compared with what it
-    does, so a power lost by mistake is a failure."""
-
-    no_outage: ClassVar[str | None] = None
-    """Why ``outage`` is not there: the outage clauses are skipped, and print this reason."""
 
     no_backend: ClassVar[str | None] = None
     """Why nobody can look below the layer (``inject``, ``published``, ``received``): the clauses
     that do are skipped, and print this reason."""
 
-    unavailable_within: float = 10.0
-    """Seconds within which calls fail while the broker cannot be reached."""
-
-    recovers_within: float = 10.0
-    """Seconds within which a layer is back when the broker can be reached again."""
+    no_sync: ClassVar[str | None] = None
+    """Why the layer has no ``sync``: the clause about it is skipped, and prints this reason."""
 
     @abstractmethod
     def build_layer(self, **options: Any) -> ChannelLayer:
@@ -50,24 +38,11 @@ class LayerSuite(Suite):
             f"{type(self).__name__} needs a method build_layer(self, **options) -> ChannelLayer"
         )
 
-    def outage(self) -> AbstractAsyncContextManager[Any]:
-        """Return an async context manager inside which the broker cannot be reached.
-
-        Entering it ends when the connections are broken, leaving it when the broker can be
-        reached again.
-        """
-        raise NotImplementedError(
-            f"{type(self).__name__} needs an async context manager outage(self), or "
-            'no_outage = "the reason"'
-        )
-
     async def inject(self, layer: ChannelLayer, topic: str, payload: bytes) -> None:
         """The broker has the payload for the topic, as if another program had published it.
 
         Done through one more backend of the layer; override it for a layer that has none.
         """
-        if self.no_backend is not None:
-            pytest.skip(self.no_backend)
         if not isinstance(layer, BaseChannelLayer):
             raise NotImplementedError(
                 f"{type(layer).__name__} is no BaseChannelLayer: {type(self).__name__} needs a "
@@ -85,48 +60,27 @@ class LayerSuite(Suite):
 
         Taken from its ``stats()``; override it for a layer that counts elsewhere.
         """
-        if self.no_backend is not None:
-            pytest.skip(self.no_backend)
         return layer.stats()["published"]
 
     def received(self, layer: ChannelLayer) -> int:
         """Return how many payloads the broker has delivered to the layer; as ``published``."""
-        if self.no_backend is not None:
-            pytest.skip(self.no_backend)
         return layer.stats()["received"]
 
-    # --- what a clause needs ------------------------------------------------------------------
-
-    def need_queues(self) -> None:
-        """Skip the clause where the class declares no worker queues."""
-        if "queues" not in self.capabilities:
-            pytest.skip(f'{type(self).__name__}.capabilities has no "queues"')
-
-    def need_outage(self) -> None:
-        """Skip the clause where the broker cannot be made unreachable."""
-        if self.no_outage is not None:
-            pytest.skip(self.no_outage)
-
-    # --- building -----------------------------------------------------------------------------
-
-    @property
-    def prefix(self) -> str:
-        """A prefix that no other clause, run or suite uses."""
-        prefix: str = self.__dict__.setdefault("_prefix", f"kit-{os.urandom(6).hex()}")
-        return prefix
-
-    def layer(self, **options: Any) -> ChannelLayer:
-        """Return an unopened layer under the clause's prefix; it is closed when the clause ends."""
-        layer = self.build_layer(**{"prefix": self.prefix, **options})
+    @sealed
+    def unopened(self, **options: Any) -> ChannelLayer:
+        """Return a layer under the clause's prefix; it is closed when the clause ends."""
+        layer = self.build_layer(**{"prefix": self.prefix(), **options})
         self.closing.push_async_callback(layer.close)
         return layer
 
+    @sealed
     async def node(self, **options: Any) -> ChannelLayer:
         """Return an open layer under the clause's prefix; it is closed when the clause ends."""
-        layer = self.layer(**options)
+        layer = self.unopened(**options)
         await self.soon(layer.open(), "open")
         return layer
 
+    @sealed
     async def member(self, layer: ChannelLayer, *groups: str) -> str:
         """Return a new channel of the layer that is a member of the groups."""
         channel = await self.soon(layer.new_channel(), "new_channel")
@@ -134,19 +88,12 @@ class LayerSuite(Suite):
             await self.soon(layer.group_add(group, channel), "group_add")
         return channel
 
-    # --- waiting ------------------------------------------------------------------------------
-
+    @sealed
     async def soon(self, awaitable: Awaitable[T], what: str, within: float | None = None) -> T:
         """Await what has to end within ``within`` seconds (None: patience); fail otherwise."""
-        limit = asyncio.timeout(within or self.patience)
-        try:
-            async with limit:
-                return await awaitable
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise AssertionError(f"{what} did not end in {within or self.patience:g} s") from None
+        return await soon(awaitable, what, within or self.patience)
 
+    @sealed
     async def until(self, condition: Callable[[], object], what: str) -> None:
         """Return when the condition is true; fail, naming ``what``, when patience ends."""
         limit = time.monotonic() + self.patience
@@ -154,12 +101,22 @@ class LayerSuite(Suite):
             assert time.monotonic() < limit, f"{what} did not come true in {self.patience:g} s"
             await asyncio.sleep(0.002)
 
+    @sealed
+    async def let_go(self, before: Holdings) -> None:
+        """Return when no more is held than then; fail, naming what is, when patience ends."""
+        limit = time.monotonic() + self.patience
+        while more := before.more():  # what ends it runs in another thread
+            assert time.monotonic() < limit, more
+            await asyncio.sleep(0.002)
+
+    @sealed
     async def passing(self, seconds: float) -> None:
         """Return when the time has passed on the clock that layers use."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) >= 0:  # noqa: ASYNC110  # it is time that passes
             await asyncio.sleep(left + 0.001)
 
+    @sealed
     async def receive(self, layer: ChannelLayer, channel: str, count: int = 1) -> list[Message]:
         """Return the next messages of the channel."""
         got: list[Message] = []
@@ -174,7 +131,8 @@ class LayerSuite(Suite):
             ) from None
         return got
 
-    async def fence(
+    @sealed
+    async def fenced(
         self, layer: ChannelLayer, channel: str, sender: ChannelLayer | None = None
     ) -> list[Message]:
         """Return what came to the channel before a marker that ``sender`` sends to it now.
@@ -189,27 +147,27 @@ class LayerSuite(Suite):
         return got
 
 
+def no_queues(suite: LayerSuite) -> str | None:
+    """Return why the layer needs no worker queues; None: it has them."""
+    if "queues" in suite.capabilities:
+        return None
+    return f'{type(suite).__name__}.capabilities has no "queues"'
+
+
+def no_backend(suite: LayerSuite) -> str | None:
+    """Return why nobody can look below the layer; None: one can."""
+    return suite.no_backend
+
+
+def no_sync(suite: LayerSuite) -> str | None:
+    """Return why the layer has no ``sync``; None: it has."""
+    return suite.no_sync
+
+
 def holdings(layer: ChannelLayer) -> dict[str, int]:
     """Return what the layer holds now."""
     stats = layer.stats()
     return {name: stats[name] for name in ("channels", "groups", "unread")}
-
-
-def sockets() -> set[tuple[int, int]]:
-    """Return the open sockets of this process; none where the system does not list them."""
-    found: set[tuple[int, int]] = set()
-    try:
-        descriptors = os.listdir("/dev/fd")
-    except OSError:
-        return found
-    for descriptor in descriptors:
-        try:
-            status = os.fstat(int(descriptor))
-        except OSError:
-            continue  # the one that listed the folder
-        if stat.S_ISSOCK(status.st_mode):
-            found.add((status.st_dev, status.st_ino))
-    return found
 
 
 def message(n: int = 0, **fields: Any) -> Message:

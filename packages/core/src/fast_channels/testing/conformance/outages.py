@@ -14,16 +14,19 @@ import pytest
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Publication
 from fast_channels.testing.conformance.backend_life import as_printed, refuse_secret, shown_in_logs
+from fast_channels.testing.conformance.broker import no_outage
 from fast_channels.testing.conformance.cancelling import cancelled_everywhere
-from fast_channels.testing.conformance.clause import clause, clause_unless
+from fast_channels.testing.conformance.clause import clause_unless
 from fast_channels.testing.conformance.holdings import Holdings
 from fast_channels.testing.conformance.process import Process, soon
-from fast_channels.testing.conformance.suite import BackendSuite, no_outage, no_secret
+from fast_channels.testing.conformance.sealed import sealed
+from fast_channels.testing.conformance.suite import BackendSuite, no_secret
 
 
 class OutageSuite(BackendSuite):
     """What the outage clauses share."""
 
+    @sealed
     @asynccontextmanager
     async def repaired(self, *processes: Process) -> AsyncGenerator[None]:
         """The broker cannot be reached inside; after it, each process has been told of the gap."""
@@ -33,6 +36,7 @@ class OutageSuite(BackendSuite):
         for process in processes:
             await process.gap_after(told[process], self.recovers_within)
 
+    @sealed
     async def refused(self, call: Coroutine[Any, Any, object], what: str) -> BackendUnavailable:
         """Return the ``BackendUnavailable`` that the call raises in time."""
         with pytest.raises(BackendUnavailable) as raised:
@@ -42,19 +46,6 @@ class OutageSuite(BackendSuite):
 
 class OutageClauses(OutageSuite):
     """Law 4, and law 5 while the broker is gone."""
-
-    @clause
-    async def test_the_broker_can_be_made_unreachable_or_the_class_says_why_not(self) -> None:
-        """A class has ``outage()`` or ``no_outage = "reason"``, and not both. Usual cause: it was
-        forgotten, and law 4 would never be tried."""
-        has_outage = type(self).outage is not BackendSuite.outage
-        assert has_outage or self.no_outage, (
-            f'{type(self).__name__} needs an async context manager outage(self), or no_outage = "'
-            'the reason why it cannot have one"'
-        )
-        assert not (has_outage and self.no_outage), (
-            f"{type(self).__name__} has outage() and no_outage, which says: {self.no_outage}"
-        )
 
     @clause_unless(no_outage)
     async def test_publish_and_subscribe_fail_in_time_during_an_outage(self) -> None:

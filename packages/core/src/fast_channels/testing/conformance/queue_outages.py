@@ -6,10 +6,10 @@ from contextlib import suppress
 import pytest
 
 from fast_channels.exceptions import BackendUnavailable
+from fast_channels.testing.conformance.broker import no_outage
 from fast_channels.testing.conformance.clause import clause_unless
 from fast_channels.testing.conformance.process import soon
 from fast_channels.testing.conformance.queue_suite import QueueSuite
-from fast_channels.testing.conformance.suite import no_outage
 
 
 class QueueOutageClauses(QueueSuite):

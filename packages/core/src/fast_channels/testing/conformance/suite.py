@@ -1,38 +1,20 @@
-"""What the suites for backends share: building, opening, fencing, breaking the broker."""
+"""What the suites for backends share: building, opening, fencing."""
 
 import asyncio
 import os
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, ClassVar, Final, TypeVar
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
 
 from fast_channels.layers import Backend
-from fast_channels.testing.conformance.clause import Suite
+from fast_channels.testing.conformance.broker import POWERS, BrokerSuite
 from fast_channels.testing.conformance.process import Process
 from fast_channels.testing.conformance.sealed import sealed
 
-T = TypeVar("T")
 
-POWERS: Final[dict[str, type["BackendSuite"]]] = {}
-"""The optional powers of a backend, by their attribute, and the suite of each."""
-
-
-class BackendSuite(Suite):
+class BackendSuite(BrokerSuite):
     """A suite over backends of one kind."""
-
-    capabilities: ClassVar[frozenset[str]] = frozenset()
-    """The optional powers that the backend is meant to have: ``"queues"``. Compared with what it
-    has, so a power lost by mistake is a failure."""
-
-    no_outage: ClassVar[str | None] = None
-    """Why ``outage`` is not there: the outage clauses are skipped, and print this reason."""
-
-    unavailable_within: float = 10.0
-    """Seconds within which calls fail while the broker cannot be reached."""
-
-    recovers_within: float = 10.0
-    """Seconds within which a backend is back when the broker can be reached again."""
 
     secret: ClassVar[str | None] = None
     """The password that ``build`` uses: it must not be shown in logs, errors and reprs."""
@@ -49,17 +31,6 @@ class BackendSuite(Suite):
     def build(self) -> Backend:
         """Return a new, unopened backend; every call reaches the same broker."""
         raise NotImplementedError(f"{type(self).__name__} needs a method build(self) -> Backend")
-
-    def outage(self) -> AbstractAsyncContextManager[Any]:
-        """Return an async context manager inside which the broker cannot be reached.
-
-        Entering it ends when the connections are broken, leaving it when the broker can be
-        reached again.
-        """
-        raise NotImplementedError(
-            f"{type(self).__name__} needs an async context manager outage(self), or "
-            'no_outage = "the reason"'
-        )
 
     @sealed
     async def process(self) -> Process:
@@ -79,25 +50,9 @@ class BackendSuite(Suite):
         assert not process.wrong, f"the backend broke the inbox's rules: {process.wrong}"
 
     @sealed
-    async def elsewhere(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what the coroutine function returns on an event loop in another thread."""
-
-        def run() -> T:
-            with asyncio.Runner(loop_factory=self.loop_factory) as runner:
-                return runner.run(work())
-
-        return await asyncio.to_thread(run)
-
-    @sealed
     def topic(self, name: str = "room") -> str:
         """Return a topic that no other clause, run or suite uses; the same name, the same topic."""
         return f"{self.prefix()}:g.{name}"
-
-    @sealed
-    def prefix(self, length: int = 0) -> str:
-        """Return a prefix, at least ``length`` characters long, that no other clause uses."""
-        prefix: str = self.__dict__.setdefault("_prefix", f"kit-{os.urandom(6).hex()}")
-        return prefix.ljust(length, "x")
 
     @sealed
     def numbered(self, count: int, first: int = 0) -> list[bytes]:
@@ -125,13 +80,6 @@ class BackendSuite(Suite):
         await asyncio.sleep(self.quiet)
 
 
-def no_outage(suite: BackendSuite) -> str | None:
-    """Return why the broker cannot be made unreachable; None: it can."""
-    if type(suite).outage is not BackendSuite.outage:
-        return None
-    return suite.no_outage or "the class has neither outage() nor no_outage"
-
-
 def no_secret(suite: BackendSuite) -> str | None:
     """Return why no password can be looked for; None: one can."""
     if suite.secret is None:
@@ -140,12 +88,6 @@ def no_secret(suite: BackendSuite) -> str | None:
 
 
 def _wrongly_declared(cls: type[BackendSuite]) -> str | None:
-    unknown = sorted(cls.capabilities - POWERS.keys())
-    if unknown:
-        return (
-            f"{cls.__name__}.capabilities has {unknown}, which the kit does not know; "
-            f"it knows {sorted(POWERS)}"
-        )
     for power, suite in POWERS.items():
         if power in cls.capabilities and not issubclass(cls, suite):
             return (
