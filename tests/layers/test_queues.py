@@ -14,7 +14,7 @@ from fast_channels.exceptions import (
     InvalidChannelLayerError,
     LayerClosed,
 )
-from fast_channels.layers import InMemoryChannelLayer, Job, WorkerQueues
+from fast_channels.layers import InMemoryChannelLayer, Job, WorkerQueues, events
 from fast_channels.layers.in_memory import MemoryBroker
 
 from .backends import Make, WatchedBackend, layers
@@ -524,3 +524,32 @@ async def test_a_lost_job_is_one_warning(
     await receive(layer, "jobs", 1)
     assert layer.stats()["expired"] == 1
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+async def test_plugins_are_told_of_jobs_that_expired_once_for_each_look(
+    memory: MakeMemory,
+) -> None:
+    layer = memory(expiry=0.05, queue_capacity=2)
+    told: list[tuple[object, object]] = []
+
+    def listener(event: str, **facts: object) -> None:
+        if event == "messages_dropped":
+            locked = layer._queues()["jobs"]._lock.locked()
+            assert not locked, "who listens may use the queue"
+            told.append((facts["layer"], facts["losses"]))
+
+    events.connect(listener)
+    try:
+        for n in range(2):
+            await layer.send("jobs", job(n))
+        await past(time.monotonic() + 0.05)
+        await layer.send("jobs", job(2))  # a look, for the queue is full
+        await past(time.monotonic() + 0.05)
+        taking = asyncio.create_task(layer.receive("jobs"))
+        await turns()  # another look, before it waits
+        assert told == [(layer, {"expired": 2}), (layer, {"expired": 1})]
+        await layer.send("jobs", job(3))
+        assert await soon(taking) == job(3)
+        assert len(told) == 2
+    finally:
+        events.disconnect(listener)

@@ -11,12 +11,14 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Final, Unpack
 from urllib.parse import urlsplit
 
 from fast_channels.exceptions import BackendUnavailable, ChannelFull
+from fast_channels.layers import events
 from fast_channels.layers.backend import Backend, Inbox, Publication
 from fast_channels.layers.base import BaseChannelLayer
 from fast_channels.layers.mailbox import Mailbox
@@ -57,9 +59,9 @@ class MemoryQueue:
         self._takers: deque[asyncio.Future[None]] = deque()
         self._lock = threading.Lock()
 
-    def put(self, payload: bytes, expires_in: float, capacity: int) -> None:
+    def put(self, layer: object, payload: bytes, expires_in: float, capacity: int) -> None:
         """The job is last in the queue; raises ``ChannelFull`` if it has ``capacity`` already."""
-        with self._lock:
+        with self._looked_at(layer):
             if len(self.jobs) >= capacity:
                 self._drop_expired()
             if len(self.jobs) >= capacity:
@@ -73,10 +75,10 @@ class MemoryQueue:
             self.jobs.appendleft(job)
             self._wake_one()
 
-    async def take(self, waiting: "set[asyncio.Future[None]]") -> MemoryJob:
+    async def take(self, layer: object, waiting: "set[asyncio.Future[None]]") -> MemoryJob:
         """Wait for the first job that has not expired; ``waiting`` holds what it waits for."""
         while True:
-            with self._lock:
+            with self._looked_at(layer):
                 self._drop_expired()
                 if self.jobs:
                     return self.jobs.popleft()
@@ -95,15 +97,27 @@ class MemoryQueue:
             finally:
                 waiting.discard(taker)
 
+    @contextmanager
+    def _looked_at(self, layer: object) -> Generator[None]:
+        """Hold the lock; after it the log and the plugins are told of jobs that expired."""
+        lost = 0
+        try:
+            with self._lock:
+                before = self.expired
+                try:
+                    yield
+                finally:
+                    lost = self.expired - before
+        finally:
+            if lost:
+                logger.warning("queue %r lost %d jobs that nobody took in time", self.name, lost)
+                events.emit("messages_dropped", layer=layer, losses={"expired": lost})
+
     def _drop_expired(self) -> None:
         now = time.monotonic()
-        expired = 0
         while self.jobs and self.jobs[0].deadline < now:
             self.jobs.popleft()
-            expired += 1
-        if expired:
-            self.expired += expired
-            logger.warning("queue %r lost %d jobs that nobody took in time", self.name, expired)
+            self.expired += 1
 
     def _wake_one(self) -> None:
         while self._takers and self.jobs:
@@ -193,11 +207,11 @@ class MemoryQueues:
     async def put(self, queue: str, payload: bytes, expires_in: float, /) -> None:
         """The job is last in the queue."""
         capacity = self._layer.options.queue_capacity_of(queue.partition(":q.")[2])
-        self._broker.queue(queue).put(payload, expires_in, capacity)
+        self._broker.queue(queue).put(self._layer, payload, expires_in, capacity)
 
     async def take(self, queue: str, /) -> MemoryJob:
         """Wait for the first job."""
-        return await self._broker.queue(queue).take(self._waiting)
+        return await self._broker.queue(queue).take(self._layer, self._waiting)
 
     def close(self) -> None:
         """Nobody waits any more."""
