@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class WatchedBackend(MemoryBackend):
-    """Notes every call; ``may_publish`` and ``may_subscribe`` stop it, the errors break it."""
+    """Notes every call; ``may_publish`` and the like stop it, the errors break it."""
 
     def __init__(self, broker: MemoryBroker) -> None:
         super().__init__(broker)
@@ -35,8 +35,9 @@ class WatchedBackend(MemoryBackend):
         self.published: list[list[Publication]] = []
         self.may_publish = asyncio.Event()
         self.may_subscribe = asyncio.Event()
-        self.may_publish.set()
-        self.may_subscribe.set()
+        self.may_unsubscribe = asyncio.Event()
+        for may in (self.may_publish, self.may_subscribe, self.may_unsubscribe):
+            may.set()
         self.publish_error: Exception | None = None
         self.subscribe_error: Exception | None = None
 
@@ -61,6 +62,7 @@ class WatchedBackend(MemoryBackend):
         self.calls.append("unsubscribe")
         self.unsubscribed.append(list(topics))
         await super().unsubscribe(topics)
+        await self.may_unsubscribe.wait()
 
     async def publish(self, publications: Sequence[Publication], /) -> None:
         self.calls.append("publish")

@@ -308,7 +308,8 @@ async def test_a_malformed_control_message_is_counted_and_skipped(
 ) -> None:
     layer = make()
     channel = await layer.new_channel()
-    layer.backend.inbox.deliver(node_of(channel), frame(control, "!"))
+    payload = frame(control, "!", node="0123456789abcdef")  # of a node that could be answered
+    layer.backend.inbox.deliver(node_of(channel), payload)
     assert layer.stats()["malformed"] == 1
     assert await read_to_fence(layer, channel) == []
 

@@ -2,6 +2,7 @@
 
 import re
 import string
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -134,6 +135,13 @@ def test_a_name_without_a_mark_has_no_node() -> None:
 def test_a_topic_tells_its_group_whatever_the_prefix(group: str, prefix: str) -> None:
     assert topic_group(group_topic(prefix, group)) == group
     assert topic_group(node_topic(prefix, group)) is None
+
+
+@pytest.mark.parametrize("made_of", [group_topic, node_topic, queue_name])
+def test_no_two_prefixes_share_a_topic(made_of: Callable[[str, str], str]) -> None:
+    prefixes = ["a", "a:", "a::", ":a", "a.", "a-", "A", "a:b", "a::b", "a:b:", ":", "::", "a:g"]
+    assert {check_prefix(prefix) for prefix in prefixes} == set(prefixes)
+    assert len({made_of(prefix, "x") for prefix in prefixes}) == len(prefixes)
 
 
 def test_groups_nodes_and_queues_never_share_a_topic() -> None:

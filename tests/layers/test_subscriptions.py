@@ -255,6 +255,30 @@ async def test_a_group_joined_again_while_it_is_being_left_is_live() -> None:
             await asyncio.sleep(1)
 
 
+async def test_a_join_waits_for_a_new_subscription_while_the_topic_is_being_left(
+    make: Make,
+) -> None:
+    sender = make()
+    reader = make(broker=sender.broker, linger=0.0, gaps=True)
+    channel = await reader.new_channel()
+    await reader.group_add("group", channel)
+    await sender.group_send("group", message(0))
+    assert await receive(reader, channel, 1) == [message(0)]
+    reader.backend.may_unsubscribe.clear()
+    await reader.group_discard("group", channel)
+    await until(lambda: reader.backend.unsubscribed)
+    joining = join(reader, "group", channel)
+    await sender.group_send("group", message(-1))
+    await turns()
+    assert not joining.done()
+    reader.backend.may_unsubscribe.set()
+    await soon(joining)
+    await sender.group_send("group", message(1))
+    # What was published while the topic was left is no loss.
+    assert await read_to_fence(reader, channel, sender=sender) == [message(1)]
+    assert reader.stats()["gaps"] == 0
+
+
 @virtual_time
 @pytest.mark.parametrize("linger", [0.0, 1.0])
 async def test_a_join_that_was_cancelled_leaves_nothing_subscribed(linger: float) -> None:
