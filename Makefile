@@ -31,7 +31,7 @@ test: setup ## install what is missing, then run every test except the long ones
 test-all: setup ## run every test, on each declared Python found on this machine
 	$(VENV)/bin/python scripts/test_all.py
 
-mutants: tools ## break the memory backend in every way, show which clause of the kit notices
+mutants: tools ## break backends, queues and layers in every way, show which clause of the kit notices
 	$(VENV)/bin/python -m tests.conformance.mutants
 
 check: lint types guards docs-check ## format, lint, types, guards, documentation; under a minute

@@ -1,7 +1,8 @@
 """Show which clauses of the conformance kit catch which mutant.
 
-``python -m tests.conformance.mutants`` runs each mutant through every clause and prints a table.
-``--named`` runs only the clause that is written for it; ``--json`` prints verdicts, no table.
+``python -m tests.conformance.mutants`` runs each mutant of a backend, a queue or a layer through
+the clause written for it, what they are made of through all, and prints a table. With ``--all``
+each mutant meets every clause of its suite, for many minutes; ``--json`` prints verdicts instead.
 """
 
 import gc
@@ -83,17 +84,15 @@ def failed(results: Verdicts) -> list[str]:
 
 
 def print_table(results: dict[str, Verdicts]) -> None:
-    """Print each mutant, the clause that is written for it, and how many others catch it."""
+    """Print each mutant, its clause and what that says, and which other clauses catch it."""
     width = max(map(len, MUTANTS))
-    for name, clause in CAUGHT_BY.items():
-        broken = failed(results[name])
-        caught = clause if clause in broken else f"NOT CAUGHT by {clause}"
-        others = [short(each) for each in broken if each != clause]
-        print(f"{name:{width}}  {short(caught)}")
-        if others:
-            also = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if others[3:] else "")
-            print(f"{'':{width}}    also: {also}")
     missed = [name for name, clause in CAUGHT_BY.items() if clause not in failed(results[name])]
+    for name, clause in CAUGHT_BY.items():
+        text = "NOT CAUGHT" if name in missed else results[name][clause]
+        print(f"{name:{width}}  {short(clause)}\n{'':{width}}    {text[:100]}")
+        if others := [short(each) for each in failed(results[name]) if each != clause]:
+            more = f" and {len(others) - 3} more" if others[3:] else ""
+            print(f"{'':{width}}    also: {', '.join(others[:3])}{more}")
     without = sorted(set(clauses()) - set(CAUGHT_BY.values()))
     broken = [clause for name in HEALTHY for clause in failed(results[name])]
     print(f"\n{len(clauses())} clauses, {len(MUTANTS)} mutants, {len(missed)} not caught: {missed}")
@@ -107,7 +106,7 @@ def short(clause: str) -> str:
 
 
 if __name__ == "__main__":
-    found = all_verdicts(others="--named" not in sys.argv)
+    found = all_verdicts(others="--all" in sys.argv)
     if "--json" in sys.argv:
         json.dump(found, sys.stdout)
     else:
