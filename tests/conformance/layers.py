@@ -108,6 +108,7 @@ class CutLayerTests(LayerTests):
     """The suite for layers at the end of a wire."""
 
     capabilities = frozenset({"queues"})
+    quiet = 0.02
     layer_class: type[CutLayer] = CutLayer
 
     @cached_property

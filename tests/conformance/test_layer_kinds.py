@@ -32,7 +32,7 @@ class TestLayerOverTwoLayers(LayerTests):
 
     capabilities = frozenset({"queues"})
     no_outage = "the broker is this process"
-    no_sync = "nobody needs it"
+    no_sync = "its two layers have one each"
 
     def build_layer(self, **options: Any) -> ChannelLayer:
         live, queues = (InMemoryChannelLayer(url="memory://two", **options) for _ in range(2))

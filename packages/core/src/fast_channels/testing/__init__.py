@@ -1,4 +1,4 @@
-"""For tests: clients of an ASGI application, and the conformance kit for backend authors.
+"""For tests: clients of an ASGI application, and the conformance kit for backends and layers.
 
 The clients talk to the application in the same event loop, without a server. The kit
 (``BackendTests``, ``QueueTests``, ``LayerTests``) needs pytest and is loaded when first asked for.

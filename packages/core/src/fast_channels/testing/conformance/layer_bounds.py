@@ -140,7 +140,7 @@ class BoundClauses(LayerSuite):
     async def test_channels_that_nobody_reads_are_gone_after_group_expiry(self) -> None:
         """With their memberships and messages. Usual cause: names and unread messages of crashed
         clients are kept forever."""
-        node = await self.node(group_expiry=0.2)
+        node = await self.node(group_expiry=0.1)
         for _ in range(50):
             await node.send(await self.member(node, "room", "hall"), message(1))
         await self.until(lambda: node.stats()["channels"] == 0, "the end of 50 unread channels")

@@ -175,7 +175,7 @@ class LayerOutageClauses(LayerSuite):
             tried += 1
             await self._sent(lambda number=tried: sender.send(channel, message(number)))
             try:
-                async with asyncio.timeout(0.1):
+                async with asyncio.timeout(self.quiet):
                     while True:
                         got.append(await reader.receive(channel))
             except TimeoutError:
