@@ -3,30 +3,34 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any, ClassVar
 
 import pytest
+import uvloop
 
-from fast_channels.testing.conformance import BackendTests, QueueTests
-from fast_channels_redis import RedisBackend
+from fast_channels.testing import BackendTests, LayerTests, QueueTests
+from fast_channels_redis import RedisBackend, RedisChannelLayer
 from fast_channels_redis.hosts import parse_hosts
 
 from .servers import Server
 
 
-class TestSingle(BackendTests, QueueTests):
+class Breakable:
+    """The server of a suite, and its outage."""
+
     capabilities = frozenset({"queues"})
-    queue_capacity = 100
-    unavailable_within = 5.0
+    unavailable_within = 6.0
     recovers_within = 5.0
-    secret = "kit-secret"
+    secret: ClassVar[str | None] = "kit-secret"
     server: Server
 
     @pytest.fixture(autouse=True)
     def _server(self, guarded: Server) -> None:
         self.server = guarded
 
-    def build(self) -> RedisBackend:
-        return RedisBackend(parse_hosts([f"redis://:{self.secret}@127.0.0.1:{self.server.port}"]))
+    @property
+    def url(self) -> str:
+        return f"redis://:{self.secret}@127.0.0.1:{self.server.port}"
 
     @asynccontextmanager
     async def outage(self) -> AsyncGenerator[None]:
@@ -35,3 +39,25 @@ class TestSingle(BackendTests, QueueTests):
             yield
         finally:
             await asyncio.to_thread(self.server.start)
+
+
+class TestSingle(Breakable, BackendTests, QueueTests):
+    queue_capacity = 100
+
+    def build(self) -> RedisBackend:
+        return RedisBackend(parse_hosts([self.url]))
+
+
+@pytest.mark.long
+class TestSingleOnUvloop(TestSingle):
+    loop_factory = staticmethod(uvloop.new_event_loop)
+
+
+class TestSingleLayer(Breakable, LayerTests):
+    def build_layer(self, **options: Any) -> RedisChannelLayer:
+        return RedisChannelLayer([self.url], **options)
+
+
+@pytest.mark.long
+class TestSingleLayerOnUvloop(TestSingleLayer):
+    loop_factory = staticmethod(uvloop.new_event_loop)

@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels.testing.conformance import BackendTests, QueueTests
-from fast_channels_redis import RedisBackend
+from fast_channels.testing import BackendTests, LayerTests, QueueTests
+from fast_channels_redis import RedisBackend, RedisChannelLayer
 from fast_channels_redis.hosts import parse_hosts
 
 from .conftest import Make
@@ -111,11 +111,10 @@ async def test_an_unknown_master_and_absent_sentinels_are_told(trio: Trio, make:
         await make(trio.url.replace(trio.password, "wrong")).open()
 
 
-class TestSentinel(BackendTests, QueueTests):
-    """The conformance kit; an outage is a failover that takes its time."""
+class Breakable:
+    """The Sentinels of a suite; its outage takes the servers that they watch."""
 
     capabilities = frozenset({"queues"})
-    queue_capacity = 100
     unavailable_within = 6.0
     recovers_within = 10.0
     limit = 60.0
@@ -128,9 +127,6 @@ class TestSentinel(BackendTests, QueueTests):
     def _trio(self, trio: Trio) -> None:
         self.trio = trio
 
-    def build(self) -> RedisBackend:
-        return RedisBackend(parse_hosts([self.trio.url]))
-
     @asynccontextmanager
     async def outage(self) -> AsyncGenerator[None]:
         for server in self.trio.servers:
@@ -139,3 +135,15 @@ class TestSentinel(BackendTests, QueueTests):
             yield
         finally:
             await asyncio.to_thread(self.trio.settle)
+
+
+class TestSentinel(Breakable, BackendTests, QueueTests):
+    queue_capacity = 100
+
+    def build(self) -> RedisBackend:
+        return RedisBackend(parse_hosts([self.trio.url]))
+
+
+class TestSentinelLayer(Breakable, LayerTests):
+    def build_layer(self, **options: Any) -> RedisChannelLayer:
+        return RedisChannelLayer([self.trio.url], **options)

@@ -27,14 +27,13 @@ class _Shard:
         inbox: Inbox,
         recovery: Recovery,
         capacity_of: Callable[[str], int],
-        alone: bool,
     ) -> None:
         loop = asyncio.get_running_loop()
         locate = MasterFinder(spec) if isinstance(spec, Sentinels) else Fixed(spec.server)
         # Pub/sub itself knows no databases. No topic holds a "/", so no two of them share a name.
         space = b"%d/" % spec.server.db if spec.server.db else b""
         self.publisher = Publisher(loop, locate, space)
-        self.subscriber = Subscriber(loop, locate, inbox, recovery, space, alone=alone)
+        self.subscriber = Subscriber(loop, locate, inbox, recovery, space)
         self.queues = RedisQueues(loop, self.publisher, lambda _: locate, capacity_of)
 
     async def open(self) -> None:
@@ -71,12 +70,11 @@ class RedisBackend(Backend):
 
     async def open(self, inbox: Inbox, /) -> None:
         """Connected to every host."""
-        alone = len(self._hosts) == 1
-        recovery = Recovery(asyncio.get_running_loop(), inbox, self._any_down)
-        shards = [_Shard(host, inbox, recovery, self._capacity_of, alone) for host in self._hosts]
+        recovery = Recovery(asyncio.get_running_loop(), inbox, self._any_down, self._subscribed)
+        shards = [_Shard(host, inbox, recovery, self._capacity_of) for host in self._hosts]
         self._shards, self._recovery = shards, recovery
         await together(shard.open() for shard in shards)
-        self._only = shards[0].publisher if alone else None
+        self._only = shards[0].publisher if len(shards) == 1 else None
 
     async def close(self) -> None:
         """Every connection is gone; jobs that were on their way here are back."""
@@ -121,6 +119,9 @@ class RedisBackend(Backend):
 
     def _any_down(self) -> bool:
         return any(shard.subscriber.down for shard in self._shards)
+
+    def _subscribed(self) -> int:
+        return sum(shard.subscriber.subscribed for shard in self._shards)
 
     def _shard(self, name: str) -> _Shard:
         if not self._shards:

@@ -66,9 +66,7 @@ class _Node:
         locate = Fixed(server)
         self.address: Address = (server.host, server.port)
         self.publisher = Publisher(loop, locate, command=b"SPUBLISH")
-        self.subscriber = Subscriber(
-            loop, locate, inbox, recovery, make=self._listening, alone=False
-        )
+        self.subscriber = Subscriber(loop, locate, inbox, recovery, make=self._listening)
         self.subscriber.moved = misplaced
         self.publisher.link.failed = self.subscriber.link.failed = look_again
 
@@ -141,7 +139,7 @@ class ClusterBackend(Backend):
         loop = asyncio.get_running_loop()
         await self._slots.refresh()
         self._inbox = inbox
-        self._recovery = Recovery(loop, inbox, self._any_down)
+        self._recovery = Recovery(loop, inbox, self._any_down, lambda: len(self._placed))
         self._queues = RedisQueues(loop, self, self._locate, self._capacity_of)
 
     async def close(self) -> None:

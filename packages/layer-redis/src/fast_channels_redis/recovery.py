@@ -1,7 +1,7 @@
 """One outage is one gap, on however many connections it was felt."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from fast_channels.layers import Inbox
@@ -16,20 +16,26 @@ class Recovery:
     """Tells the inbox of losses, each once, when what was lost is restored."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, inbox: Inbox, others_down: Callable[[], bool]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        inbox: Inbox,
+        others_down: Callable[[], bool],
+        subscribed: Callable[[], int],
     ) -> None:
         self._loop = loop
         self._inbox = inbox
         self._others_down = others_down
+        self._subscribed = subscribed
+        """How many topics there are on all connections."""
         self._cause: Exception | None = None
-        self._topics: list[str] | None = []
+        self._topics: set[str] = set()
         self._releases: list[Release] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def back(self, cause: Exception, topics: list[str] | None, release: Release) -> None:
-        """The topics (None: all) are delivered again; ``release`` hands on what was held since."""
+    def back(self, cause: Exception, topics: Iterable[str], release: Release) -> None:
+        """The topics are delivered again; ``release`` hands on what was held since."""
         self._cause = self._cause or cause
-        self._topics = None if topics is None or self._topics is None else self._topics + topics
+        self._topics.update(topics)
         self._releases.append(release)
         if not self._others_down():
             self._tell()
@@ -47,8 +53,9 @@ class Recovery:
             self._timer.cancel()
             self._timer = None
         cause, topics, releases = self._cause, self._topics, self._releases
-        self._cause, self._topics, self._releases = None, [], []
-        if cause is not None and (topics is None or topics):
-            self._inbox.gap(cause, topics)
+        self._cause, self._topics, self._releases = None, set(), []
+        everything = len(topics) >= self._subscribed()
+        if cause is not None and (topics or everything):
+            self._inbox.gap(cause, None if everything else topics)
         for release in releases:
             release()

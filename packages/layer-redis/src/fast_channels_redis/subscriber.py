@@ -77,8 +77,6 @@ class Subscriber:
         recovery: Recovery,
         space: bytes = b"",
         make: Callable[[asyncio.AbstractEventLoop, str], Listening] = Listening,
-        *,
-        alone: bool = True,
     ) -> None:
         self.link = Link(loop, "subscribe", locate, make)
         self.link.prepare = self._restore
@@ -89,8 +87,6 @@ class Subscriber:
         self._recovery = recovery
         self._space = space
         self._connected = False
-        self._alone = alone
-        """There is no other server: a loss here is a loss on any topic."""
         self._topics: dict[bytes, str] = {}
         """What is subscribed to, or about to be, by the server's name for it."""
         self._claims: dict[bytes, object] = {}
@@ -104,6 +100,11 @@ class Subscriber:
         self._connected = True
         if self.link.connection is not None:
             self.link.connection.message = self.deliver
+
+    @property
+    def subscribed(self) -> int:
+        """How many topics are here."""
+        return len(self._topics)
 
     @property
     def down(self) -> bool:
@@ -245,8 +246,7 @@ class Subscriber:
             return
         self._forget(list(connection.restored - self._topics.keys() - self._arriving.keys()))
         connection.restored.clear()
-        topics = None if self._alone else list(self._topics.values())
-        self._recovery.back(cause, topics, partial(self._release, connection))
+        self._recovery.back(cause, self._topics.values(), partial(self._release, connection))
 
     def _release(self, connection: Listening) -> None:
         held, connection.held = connection.held, []
