@@ -17,6 +17,8 @@ across = pytest.mark.xfail(reason=REASON, strict=True)
 class SpreadBackendTests(BackendTests, QueueTests):
     """For a backend over several servers."""
 
+    capabilities = frozenset({"queues"})
+
     @across
     def test_one_call_arrives_in_its_order_across_topics(self) -> None:
         BackendTests.test_one_call_arrives_in_its_order_across_topics(self)
@@ -30,6 +32,8 @@ class SpreadBackendTests(BackendTests, QueueTests):
 
 class SpreadLayerTests(LayerTests):
     """For a layer over several servers: its channels and groups may be on different ones."""
+
+    capabilities = frozenset({"queues"})
 
     @across
     def test_direct_and_group_messages_of_one_sender_keep_their_order(self) -> None:
