@@ -30,8 +30,10 @@ LONGEST_DELAY: Final = 0.5
 found within two."""
 
 PATIENCE: Final = 2.0
-"""Seconds from the loss of a connection during which its users wait for it to come back; after
-that they fail at once."""
+"""Seconds from the loss of a connection during which its users wait for it to come back."""
+
+GRACE: Final = 0.75
+"""Seconds that they wait at least: a server that is back is found within this."""
 
 OPENING_SECONDS: Final = 4.0
 """How long a server may take to answer the first time, when it is not tried again."""
@@ -114,6 +116,8 @@ class Link(Generic[C]):
         if self._repair is not None:
             self._repair.cancel()
             await asyncio.wait([self._repair])
+            for _ in range(3):  # the loop closes the socket of an attempt in its next turns
+                await asyncio.sleep(0)
         connection, self.connection = self.connection, None
         self._problem = BackendUnavailable("the layer was closed")
         self._wake()
@@ -123,10 +127,12 @@ class Link(Generic[C]):
     async def ready(self, patience: float = PATIENCE) -> C:
         """Return the connection, as soon as there is one.
 
-        Raises ``BackendUnavailable`` when it has been gone for longer than ``patience`` seconds.
+        Raises ``BackendUnavailable`` when it has been gone for longer than ``patience`` seconds,
+        and did not come back within ``GRACE``.
         """
+        until = max(self._down_since + patience, time.monotonic() + GRACE)
         while self.connection is None:
-            left = self._down_since + patience - time.monotonic()
+            left = until - time.monotonic()
             if self._closed or left <= 0:
                 raise BackendUnavailable(f"{self._problem}; nothing was sent")
             waiter = self._loop.create_future()
