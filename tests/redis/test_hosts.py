@@ -177,11 +177,11 @@ def test_constructors_take_what_channels_redis_takes() -> None:
     assert (layer.options.prefix, layer.expiry, layer.capacity) == ("app", 30, 10)
     assert layer.options.capacity_of("http.x") == 5
     assert RedisChannelLayer().options.prefix == "asgi"
-    pubsub = RedisPubSubChannelLayer(
-        ["redis://box"], "app", "redis.down", "redis.up", symmetric_encryption_keys=keys
-    )
+    pubsub = RedisPubSubChannelLayer(["redis://box"], "app", symmetric_encryption_keys=keys)
     assert isinstance(pubsub, RedisChannelLayer)
     assert pubsub.options.encryption_keys == layer.options.encryption_keys
+    with pytest.raises(ValueError, match="are not sealed"):
+        RedisPubSubChannelLayer(["redis://box"], "app", "down", symmetric_encryption_keys=keys)
     with pytest.raises(ValueError, match="serializer_format"):
         RedisChannelLayer(serializer_format="yaml")
     with pytest.raises(TypeError, match="unknown layer option 'capcity'"):

@@ -236,3 +236,15 @@ async def test_an_outage_is_not_met_with_a_storm_of_attempts(server: Server, mak
         await asyncio.sleep(3)  # it is time that has to pass
         assert proxy.connections < 30
         await layer.close()
+
+
+async def test_members_get_the_messages_that_channels_redis_sends(
+    fragile: Server, make: Make
+) -> None:
+    layer = make(fragile.url, on_disconnect="redis.down", on_reconnect="redis.up")
+    channel = await member(layer)
+    fragile.kill()
+    assert await soon(layer.receive(channel)) == {"type": "redis.down"}
+    fragile.start()
+    assert await soon(layer.receive(channel)) == GAP
+    assert await soon(layer.receive(channel)) == {"type": "redis.up"}

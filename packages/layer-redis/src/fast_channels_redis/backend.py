@@ -10,7 +10,7 @@ from fast_channels_redis.hosts import Sentinels, Single
 from fast_channels_redis.link import Fixed
 from fast_channels_redis.publisher import Publisher
 from fast_channels_redis.queues import RedisJob, RedisQueues
-from fast_channels_redis.recovery import Recovery
+from fast_channels_redis.recovery import SILENT, Notices, Recovery
 from fast_channels_redis.sentinel import MasterFinder
 from fast_channels_redis.sharding import shard_of
 from fast_channels_redis.subscriber import Subscriber
@@ -56,6 +56,7 @@ class RedisBackend(Backend):
         self,
         hosts: Sequence[Single | Sentinels],
         capacity_of: Callable[[str], int] = lambda _: 100,
+        notices: Notices = SILENT,
     ) -> None:
         self.queues = HostQueues(
             lambda name: self._shard(name).queues,
@@ -63,6 +64,7 @@ class RedisBackend(Backend):
         )
         self._hosts = list(hosts)
         self._capacity_of = capacity_of
+        self._notices = notices
         self._shards: list[_Shard] = []
         self._only: Publisher | None = None
         self._recovery: Recovery | None = None
@@ -70,7 +72,9 @@ class RedisBackend(Backend):
 
     async def open(self, inbox: Inbox, /) -> None:
         """Connected to every host."""
-        recovery = Recovery(asyncio.get_running_loop(), inbox, self._any_down, self._subscribed)
+        recovery = Recovery(
+            asyncio.get_running_loop(), inbox, self._any_down, self._subscribed, self._notices
+        )
         shards = [_Shard(host, inbox, recovery, self._capacity_of) for host in self._hosts]
         self._shards, self._recovery = shards, recovery
         await together(shard.open() for shard in shards)

@@ -21,7 +21,7 @@ from fast_channels_redis.hosts import Cluster
 from fast_channels_redis.link import PATIENCE, Fixed
 from fast_channels_redis.publisher import Publisher
 from fast_channels_redis.queues import RedisQueues
-from fast_channels_redis.recovery import Recovery
+from fast_channels_redis.recovery import SILENT, Notices, Recovery
 from fast_channels_redis.server import Server
 from fast_channels_redis.slots import Address, Slots
 from fast_channels_redis.subscriber import Listening, Refused, Subscriber
@@ -119,9 +119,15 @@ class _Attempts:
 class ClusterBackend(Backend):
     """A backend over one Cluster of Redis 7 or newer, or Valkey."""
 
-    def __init__(self, spec: Cluster, capacity_of: Callable[[str], int] = lambda _: 100) -> None:
+    def __init__(
+        self,
+        spec: Cluster,
+        capacity_of: Callable[[str], int] = lambda _: 100,
+        notices: Notices = SILENT,
+    ) -> None:
         self.queues = HostQueues(self._open_queues, lambda: [self._open_queues("")])
         self._capacity_of = capacity_of
+        self._notices = notices
         self._slots = Slots(spec)
         self._nodes: dict[Address, _Node] = {}
         self._placed: dict[str, _Node] = {}
@@ -139,7 +145,9 @@ class ClusterBackend(Backend):
         loop = asyncio.get_running_loop()
         await self._slots.refresh()
         self._inbox = inbox
-        self._recovery = Recovery(loop, inbox, self._any_down, lambda: len(self._placed))
+        self._recovery = Recovery(
+            loop, inbox, self._any_down, lambda: len(self._placed), self._notices
+        )
         self._queues = RedisQueues(loop, self, self._locate, self._capacity_of)
 
     async def close(self) -> None:

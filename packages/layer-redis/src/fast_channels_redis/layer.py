@@ -7,6 +7,7 @@ from fast_channels.layers import Backend, BaseChannelLayer
 from fast_channels_redis.backend import HostQueues, RedisBackend
 from fast_channels_redis.cluster import ClusterBackend
 from fast_channels_redis.hosts import Cluster, Sentinels, Single, Spec, parse_hosts
+from fast_channels_redis.recovery import SILENT, Notices
 
 PREFIX: Final = "asgi"
 """What channels_redis takes where no prefix is named."""
@@ -16,7 +17,9 @@ class RedisChannelLayer(BaseChannelLayer):
     """A layer over Redis or Valkey: one server, several, Sentinels, or a Cluster.
 
     Takes what channels_redis' layers take. ``random_prefix_length`` and ``serializer_format`` have
-    no effect: messages travel in Fast Channels' own frames.
+    no effect: messages travel in Fast Channels' own frames. ``on_disconnect`` and ``on_reconnect``
+    are types of messages that every member of a group gets when its messages stop and when they
+    come again.
     """
 
     def __init__(
@@ -45,11 +48,17 @@ class RedisChannelLayer(BaseChannelLayer):
         super().__init__(
             expiry, capacity, channel_capacity, group_expiry=group_expiry, prefix=prefix, **options
         )
+        if self.options.encryption_keys and (on_disconnect or on_reconnect):
+            raise ValueError(
+                "on_disconnect and on_reconnect are not sealed, and a layer with keys takes "
+                "nothing else; handle channels.gap instead"
+            )
         self._hosts = parse_hosts(hosts)
+        self._notices = Notices(on_disconnect, on_reconnect)
 
     def create_backend(self) -> Backend:
         """Return a backend with connections of its own."""
-        return redis_backend(self._hosts, self.options.queue_capacity_of)
+        return redis_backend(self._hosts, self.options.queue_capacity_of, self._notices)
 
     def stats(self) -> dict[str, int]:
         """Counters since the layer was made, and what it holds now.
@@ -89,15 +98,17 @@ class RedisPubSubChannelLayer(RedisChannelLayer):
 
 
 def redis_backend(
-    hosts: Sequence[Spec], capacity_of: Callable[[str], int] = lambda _: 100
+    hosts: Sequence[Spec],
+    capacity_of: Callable[[str], int] = lambda _: 100,
+    notices: Notices = SILENT,
 ) -> RedisBackend | ClusterBackend:
     """Return the backend for ``hosts``, as ``parse_hosts`` understood them."""
     singles: list[Single | Sentinels] = []
     for spec in hosts:
         if isinstance(spec, Cluster):
-            return ClusterBackend(spec, capacity_of)
+            return ClusterBackend(spec, capacity_of, notices)
         singles.append(spec)
-    return RedisBackend(singles, capacity_of)
+    return RedisBackend(singles, capacity_of, notices)
 
 
 def redis_layer(

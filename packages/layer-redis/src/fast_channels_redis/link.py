@@ -79,6 +79,8 @@ class Link(Generic[C]):
         """Makes a new connection ready for use."""
         self.came_back: Callable[[C, Exception], None] | None = None
         """Told of the connection that replaces one that ended for this reason."""
+        self.went: Callable[[], None] | None = None
+        """Told that the connection has ended by itself."""
         self.failed: Callable[[], None] | None = None
         """Told of an attempt that failed."""
         self._loop = loop
@@ -178,6 +180,8 @@ class Link(Generic[C]):
         if not self._closed:
             logger.warning("%s (%s); connecting again", cause, self._purpose)
             self._start_repair()
+            if self.went is not None:
+                self.went()
 
     def _start_repair(self) -> None:
         if self._repair is None:

@@ -81,6 +81,7 @@ class Subscriber:
         self.link = Link(loop, "subscribe", locate, make)
         self.link.prepare = self._restore
         self.link.came_back = self._came_back
+        self.link.went = lambda: recovery.lost(self._topics.values())
         self.moved: Callable[[list[str]], None] | None = None
         """Told of topics that are another server's now; they are forgotten here."""
         self._inbox = inbox
