@@ -1,0 +1,124 @@
+"""One connection to a server: its statements run one after another, each in bounded time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from fast_channels.exceptions import BackendUnavailable
+from fast_channels_postgres.driver import (
+    FATAL_STATES,
+    InterfaceError,
+    PostgresError,
+    Raw,
+    sqlstate,
+)
+
+T = TypeVar("T")
+
+STATEMENT_SECONDS: Final = 4.0
+"""How long the server may take for one statement; then the connection is given up."""
+
+CLOSING_SECONDS: Final = 1.0
+
+
+class Connection:
+    """A connection that knows when it has ended, and why."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        raw: Raw,
+        name: str,
+        give_back: Callable[[Raw], Awaitable[None]] | None = None,
+    ) -> None:
+        self.name = name
+        self.lost: Exception | None = None
+        """Why it has ended; None while it lives."""
+        self.on_lost: Callable[[Exception], None] | None = None
+        self.last_used = loop.time()
+        self.has_tables = False
+        """True when the schema was looked at here."""
+        self._loop = loop
+        self._raw = raw
+        self._give_back = give_back
+        self._lock = asyncio.Lock()
+        raw.add_termination_listener(self._terminated)
+
+    async def run(
+        self, call: Callable[[Raw], Awaitable[T]], seconds: float = STATEMENT_SECONDS
+    ) -> T:
+        """Return what the call returns, when its turn has come.
+
+        Raises ``BackendUnavailable`` when the connection ends, or ended because of the time; the
+        server's own errors come through. For tasks of the backend: who cancels it ends the
+        connection.
+        """
+        async with self._lock:
+            self.check()
+            timer = self._loop.call_later(seconds, self._too_late, seconds)
+            try:
+                return await call(self._raw)
+            except asyncio.CancelledError:
+                self.abort(BackendUnavailable(f"a statement on {self.name} was cancelled"))
+                raise
+            except Exception as error:  # asyncpg's own, too, where it ended between two steps
+                if not self._ended(error):
+                    raise
+                self.abort(BackendUnavailable(f"{self.name} went away: {error}"))
+                raise BackendUnavailable(f"{self.lost}; perhaps it was done") from None
+            finally:
+                timer.cancel()
+                self.last_used = self._loop.time()
+
+    def check(self) -> None:
+        """Raise ``BackendUnavailable`` if it has ended."""
+        if self.lost is not None:
+            raise BackendUnavailable(str(self.lost))
+
+    def abort(self, cause: Exception) -> None:
+        """It is gone at once; statements under way fail."""
+        if self.lost is None:
+            self.lost = cause
+            self._raw.terminate()
+            if self.on_lost is not None:
+                self.on_lost(cause)
+
+    async def close(self) -> None:
+        """It is gone, and its socket, too."""
+        self.on_lost = None
+        busy = self._lock.locked()
+        if self.lost is None:
+            self.lost = BackendUnavailable("the layer was closed")
+            try:
+                self._raw.remove_termination_listener(self._terminated)
+                if busy:
+                    self._raw.terminate()
+                else:
+                    await self._raw.close(timeout=CLOSING_SECONDS)
+            except (PostgresError, InterfaceError, OSError, TimeoutError):
+                self._raw.terminate()
+        async with self._lock:  # who was in the middle of a statement has seen its end
+            pass
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            try:
+                await give_back(self._raw)
+            except (PostgresError, InterfaceError, OSError):
+                pass  # the pool makes another one when it is needed
+        await asyncio.sleep(0)  # a transport closes its socket in the next turn of the loop
+
+    def _ended(self, error: Exception) -> bool:
+        if (
+            self.lost is not None
+            or self._raw.is_closed()
+            or isinstance(error, OSError | InterfaceError)
+        ):
+            return True
+        return sqlstate(error).startswith(FATAL_STATES)
+
+    def _too_late(self, seconds: float) -> None:
+        self.abort(BackendUnavailable(f"{self.name} did not answer within {seconds:g} s"))
+
+    def _terminated(self, _: Any) -> None:
+        if self.lost is None:
+            self.abort(BackendUnavailable(f"{self.name} closed the connection"))

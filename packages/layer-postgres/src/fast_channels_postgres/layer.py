@@ -1,0 +1,81 @@
+"""The channel layer that applications construct, or register by name or URL."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fast_channels.layers import BaseChannelLayer
+from fast_channels_postgres.backend import PostgresBackend
+from fast_channels_postgres.driver import Pool
+from fast_channels_postgres.hosts import PoolSource, Source
+from fast_channels_postgres.link import Connects
+from fast_channels_postgres.schema import migrate
+
+
+class PostgresChannelLayer(BaseChannelLayer):
+    """A layer over one PostgreSQL database.
+
+    Connects to the first host of ``url`` that takes writes, or takes connections of ``pool``, an
+    asyncpg pool of the event loop in which the layer is used. With a pooler such as PgBouncer
+    behind ``url``, ``listen_url`` names the server itself. ``connect_options`` are passed to
+    ``asyncpg.connect`` (``ssl``, ``server_settings``, ...).
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        pool: Pool | None = None,
+        listen_url: str | None = None,
+        connect_options: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        if (url is None) == (pool is None):
+            raise TypeError("a postgres layer takes a url or a pool, and not both")
+        if pool is not None and connect_options:
+            raise TypeError("connect_options are for a url; a pool has options of its own")
+        super().__init__(**options)
+        self._source: Connects
+        if url is not None:
+            self._source = Source(url, connect_options)
+        elif pool is not None:
+            self._source = PoolSource(pool)
+        self._direct = Source(listen_url, connect_options) if listen_url is not None else None
+
+    def create_backend(self) -> PostgresBackend:
+        """Return a backend with connections of its own."""
+        return PostgresBackend(self._source, self._direct, self.options.queue_capacity_of)
+
+    async def migrate(self) -> None:
+        """What worker channels and SQL senders need is in the database, in the schema
+        ``fast_channels``; where it is already, nothing changes.
+
+        Raises ``BackendUnavailable``, and ``InvalidChannelLayerError`` where the role may not.
+        """
+        connection = await (self._direct or self._source).connect()
+        try:
+            await migrate(connection)
+        finally:
+            await connection.close()
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the layer was made, and what it holds now.
+
+        ``expired`` has the jobs, too, that this process found expired in its queues;
+        ``notification_queue_percent`` is how full the server's queue was when last seen, rounded
+        up.
+        """
+        stats = super().stats()
+        usage = 0.0
+        for session in self._sessions.values():
+            backend = session.backend
+            if isinstance(backend, PostgresBackend):
+                stats["expired"] += backend.jobs.expired
+                usage = max(usage, backend.queue_usage)
+        stats["notification_queue_percent"] = math.ceil(usage * 100)
+        return stats
+
+
+def postgres_layer(url: str | None = None, **options: Any) -> PostgresChannelLayer:
+    """Return the layer for ``url``: the entry points ``postgres`` and ``postgresql``."""
+    return PostgresChannelLayer(url, **options)

@@ -1,0 +1,395 @@
+"""Worker queues: rows of one table, taken with FOR UPDATE SKIP LOCKED.
+
+A job that was taken is its taker's for ``LEASE_SECONDS``, which the taker renews until the job is
+finished; so what a process that died had in hand comes again, and no transaction stays open. A
+taker waits for a notification, and looks again from time to time for jobs of dead takers.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from fast_channels.exceptions import (
+    BackendUnavailable,
+    ChannelFull,
+    FastChannelsError,
+    InvalidChannelLayerError,
+)
+from fast_channels_postgres.connection import Connection
+from fast_channels_postgres.driver import PostgresError, Raw
+from fast_channels_postgres.link import Connects, Link
+from fast_channels_postgres.listener import Listener
+from fast_channels_postgres.names import shard_name
+from fast_channels_postgres.schema import ensure, unfit
+
+logger = logging.getLogger("fast_channels.postgres")
+T = TypeVar("T")
+
+LEASE_SECONDS: Final = 30.0
+"""How long a job stays with a taker that gives no sign of life."""
+
+LOOK_SECONDS: Final = 5.0
+"""Between two looks for jobs of dead takers, and for expired ones."""
+
+RETRY_SECONDS: Final = 0.2
+CLOSING_SECONDS: Final = 1.0
+
+FREE: Final = "expires_at > now() AND (taken_until IS NULL OR taken_until <= now())"
+
+PUT: Final = f"""
+WITH waiting AS (
+    SELECT FROM fast_channels.jobs WHERE queue = $1 AND {FREE} LIMIT $4
+), job AS (
+    INSERT INTO fast_channels.jobs (queue, payload, lifetime, expires_at)
+    SELECT $1, $2, $3, now() + $3 WHERE (SELECT count(*) FROM waiting) < $4
+    RETURNING id
+)
+SELECT id, pg_notify($5, $1 || ' ') FROM job
+"""
+
+TAKE: Final = f"""
+WITH chosen AS MATERIALIZED (
+    SELECT found.id FROM unnest($1::text[], $2::int[]) AS wanted (queue, most), LATERAL (
+        SELECT id FROM fast_channels.jobs WHERE queue = wanted.queue AND {FREE}
+        ORDER BY id LIMIT wanted.most FOR UPDATE SKIP LOCKED
+    ) AS found
+)
+UPDATE fast_channels.jobs AS job
+SET taken_until = now() + $3, expires_at = now() + $3 + lifetime, takes = takes + 1
+FROM chosen WHERE job.id = chosen.id
+RETURNING job.id, job.queue, job.payload, job.lifetime, job.takes
+"""
+
+RENEW: Final = """
+UPDATE fast_channels.jobs AS job
+SET taken_until = now() + $3, expires_at = now() + $3 + lifetime
+FROM unnest($1::bigint[], $2::int[]) AS mine (id, takes)
+WHERE job.id = mine.id AND job.takes = mine.takes
+"""
+
+DONE: Final = "DELETE FROM fast_channels.jobs WHERE id = $1 AND takes = $2"
+
+RELEASE: Final = """
+WITH job AS (
+    UPDATE fast_channels.jobs SET taken_until = NULL, expires_at = now() + lifetime
+    WHERE id = $1 AND takes = $2 RETURNING queue
+)
+SELECT pg_notify($3, queue || ' ') FROM job
+"""
+
+REVIVE: Final = """
+INSERT INTO fast_channels.jobs (id, queue, payload, lifetime, expires_at, takes)
+OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, now() + $4, $5)
+ON CONFLICT DO NOTHING RETURNING pg_notify($6, $2 || ' ')
+"""
+
+EXPIRE: Final = """
+DELETE FROM fast_channels.jobs WHERE id IN (
+    SELECT id FROM fast_channels.jobs WHERE expires_at <= now() LIMIT 1000 FOR UPDATE SKIP LOCKED
+) RETURNING queue
+"""
+
+CLEAR: Final = "DELETE FROM fast_channels.jobs WHERE starts_with(queue, $1)"
+
+
+class PostgresJob:
+    """A job that was taken."""
+
+    __slots__ = ("_deleting", "_finished", "_queues", "id", "lifetime", "payload", "queue", "takes")
+
+    def __init__(self, queues: "PostgresQueues", row: Any) -> None:
+        self.id: int = row["id"]
+        self.queue: str = row["queue"]
+        self.payload: bytes = row["payload"]
+        self.lifetime: timedelta = row["lifetime"]
+        self.takes: int = row["takes"]
+        """How often the job was taken; tells this taking from a later one."""
+        self._queues = queues
+        self._finished = False
+        self._deleting: asyncio.Task[bool] | None = None
+
+    async def done(self) -> None:
+        """The job is deleted; where that fails, it comes again when its lease is over.
+
+        Cancelled, it may be released after all.
+        """
+        if not self._finished:
+            self._finished = True
+            self._deleting = self._queues.delete(self)
+            try:
+                await asyncio.shield(self._deleting)
+            except asyncio.CancelledError:
+                self._finished = False
+                raise
+
+    async def release(self) -> None:
+        """The job is free again, in its old place."""
+        if not self._finished:
+            self._finished = True
+            await self._queues.put_back(self, self._deleting)
+
+
+class PostgresQueues:
+    """The worker queues of one session."""
+
+    def __init__(self, capacity_of: Callable[[str], int]) -> None:
+        self.expired = 0
+        """Jobs that nobody took in time, as far as this session noticed."""
+        self._capacity_of = capacity_of
+        self._takers: dict[str, deque[asyncio.Future[PostgresJob]]] = {}
+        self._held: dict[int, PostgresJob] = {}
+        self._woken = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._working: asyncio.Task[None] | None = None
+        self._looked = 0.0
+        self._renewed = 0.0
+        self._closed = False
+        self._link: Link | None = None
+        self._listener: Listener | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self, loop: asyncio.AbstractEventLoop, source: Connects, listener: Listener) -> None:
+        """Connects when it is first needed; wakes by what the listener hears."""
+        self._loop = loop
+        self._link = Link(loop, "queues", source)
+        self._link.came_back = lambda _: self._woken.set()
+        self._listener = listener
+        listener.on_back = self._woken.set
+
+    async def put(self, queue: str, payload: bytes, expires_in: float, /) -> None:
+        """The job is last in its queue."""
+        capacity = self._capacity_of(queue.rpartition(":q.")[2])
+        lifetime = timedelta(seconds=expires_in)
+        self._expire_now_and_then()
+        rows = await self._owned(
+            self._ask(
+                lambda raw: raw.fetch(PUT, queue, payload, lifetime, capacity, shard_name(queue))
+            )
+        )
+        if not rows:
+            raise ChannelFull(f"queue {queue!r} holds {capacity} jobs, its capacity")
+
+    async def take(self, queue: str, /) -> PostgresJob:
+        """Wait for the first job of the queue."""
+        loop, _ = self._opened()
+        taker: asyncio.Future[PostgresJob] = loop.create_future()
+        self._takers.setdefault(queue, deque()).append(taker)
+        self._woken.set()
+        self._work()
+        try:
+            return await taker
+        except asyncio.CancelledError:
+            if taker.cancelled():
+                self._leave(queue, taker)
+            elif taker.exception() is None:
+                self._hand(taker.result())
+            raise
+
+    async def clear(self, prefix: str, /) -> None:
+        """Every job in every queue whose name begins with ``prefix`` is gone."""
+        await self._owned(self._ask(lambda raw: raw.execute(CLEAR, prefix)))
+
+    def delete(self, job: PostgresJob) -> "asyncio.Task[bool]":
+        """Return what deletes the job, and tells whether it was this taker's."""
+        self._held.pop(job.id, None)
+        return self._task(self._ask(lambda raw: _deleted(raw, job)))
+
+    async def put_back(self, job: PostgresJob, deleting: "asyncio.Task[bool] | None") -> None:
+        """The job is free, once ``deleting`` it has ended."""
+        self._held.pop(job.id, None)
+        await self._owned(self._put_back(job, deleting))
+
+    async def _put_back(self, job: PostgresJob, deleting: "asyncio.Task[bool] | None") -> None:
+        name = shard_name(job.queue)
+        if deleting is not None:
+            await asyncio.wait([deleting])
+            if deleting.exception() is None and deleting.result():
+                values = (job.id, job.queue, job.payload, job.lifetime, job.takes, name)
+                await self._ask(lambda raw: raw.fetch(REVIVE, *values))
+                return
+        await self._ask(lambda raw: raw.fetch(RELEASE, job.id, job.takes, name))
+
+    async def close(self) -> None:
+        """Nobody waits any more; jobs that were not finished are free, if the server answers."""
+        self._closed = True
+        for taker in itertools.chain.from_iterable(self._takers.values()):
+            if not taker.done():
+                taker.set_exception(BackendUnavailable("the layer was closed"))
+        self._takers.clear()
+        self._woken.set()
+        link = self._link
+        if link is None:
+            return
+        if self._working is not None:  # a job that is on its way here goes back
+            await asyncio.wait([self._working], timeout=CLOSING_SECONDS)
+        for job in list(self._held.values()):
+            self._start(job.release())
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSING_SECONDS)
+        await link.close()
+        rest = [*self._tasks, *([self._working] if self._working else [])]
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest)
+
+    # --- statements ---------------------------------------------------------------------------
+
+    def _opened(self) -> tuple[asyncio.AbstractEventLoop, Link]:
+        if self._closed or self._loop is None or self._link is None:
+            raise BackendUnavailable("the layer was closed")
+        return self._loop, self._link
+
+    async def _ask(self, call: Callable[[Raw], Awaitable[T]]) -> T:
+        if self._link is None:
+            raise BackendUnavailable("the postgres backend is not open")
+        self._link.start()
+        return await _on(await self._link.ready(), call)
+
+    async def _owned(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what the work returns; it goes on when the caller is cancelled."""
+        return await asyncio.shield(self._task(work))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._task(work).add_done_callback(lambda _: None)
+
+    def _task(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        task = asyncio.get_running_loop().create_task(work, name="fast-channels-postgres-job")
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits for it raises it
+
+    # --- takers -------------------------------------------------------------------------------
+
+    def _leave(self, queue: str, taker: "asyncio.Future[PostgresJob]") -> None:
+        takers = self._takers.get(queue)
+        if takers is not None and taker in takers:
+            takers.remove(taker)
+            if not takers:
+                del self._takers[queue]
+
+    def _hand(self, job: PostgresJob) -> None:
+        """The job is the next taker's; with none here, it goes back."""
+        takers = self._takers.get(job.queue, ())
+        while takers:
+            taker = takers[0]
+            self._leave(job.queue, taker)
+            if not taker.done():
+                taker.set_result(job)
+                return
+        self._start(self._return(job))
+
+    async def _return(self, job: PostgresJob) -> None:
+        try:
+            await job.release()
+        except FastChannelsError as error:
+            logger.warning("a job of queue %r comes again later: %s", job.queue, error)
+
+    def _work(self) -> None:
+        if self._working is None and not self._closed and (self._takers or self._held):
+            assert self._loop is not None
+            name = "fast-channels-postgres-take"
+            self._working = self._loop.create_task(self._run(), name=name)
+            self._working.add_done_callback(self._worked)
+
+    def _worked(self, working: "asyncio.Task[None]") -> None:
+        self._working = None
+        if not working.cancelled():
+            working.result()
+        self._work()
+
+    async def _run(self) -> None:
+        """Take jobs while anyone waits for one, and keep those that are in hand."""
+        while (self._takers or self._held) and not self._closed:
+            self._woken.clear()
+            try:
+                came = await self._look()
+            except BackendUnavailable as error:
+                logger.debug("no jobs can be taken: %s", error)
+                await self._wait(RETRY_SECONDS)
+                continue
+            except InvalidChannelLayerError as error:
+                self._give_up(error)
+                continue
+            if not came or not self._takers:
+                await self._wait(LOOK_SECONDS)
+
+    async def _look(self) -> bool:
+        """Take what is there, and renew leases; return whether anything came."""
+        loop, link = self._opened()
+        assert self._listener is not None
+        queues = {queue: len(takers) for queue, takers in self._takers.items()}
+        await self._listener.watch(queues, self._woken.set)
+        link.start()
+        connection = await link.ready()
+        lease = timedelta(seconds=LEASE_SECONDS)
+        if self._held and loop.time() - self._renewed > LEASE_SECONDS / 3:
+            self._renewed = loop.time()
+            ids = [job.id for job in self._held.values()]
+            takes = [job.takes for job in self._held.values()]
+            await _on(connection, lambda raw: raw.execute(RENEW, ids, takes, lease))
+        self._expire_now_and_then()
+        if not queues:
+            return False
+        names, most = list(queues), list(queues.values())
+        rows: list[Any] = await _on(connection, lambda raw: raw.fetch(TAKE, names, most, lease))
+        for row in sorted(rows, key=lambda row: int(row["id"])):
+            job = PostgresJob(self, row)
+            self._held[job.id] = job
+            self._hand(job)
+        return bool(rows)
+
+    def _give_up(self, error: InvalidChannelLayerError) -> None:
+        for queue, takers in list(self._takers.items()):
+            for taker in list(takers):
+                self._leave(queue, taker)
+                if not taker.done():
+                    taker.set_exception(InvalidChannelLayerError(str(error)))
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+
+    # --- what expired -------------------------------------------------------------------------
+
+    def _expire_now_and_then(self) -> None:
+        loop, _ = self._opened()
+        if loop.time() - self._looked >= LOOK_SECONDS:
+            self._looked = loop.time()
+            self._start(self._expire())
+
+    async def _expire(self) -> None:
+        try:
+            rows: Sequence[Any] = await self._ask(lambda raw: raw.fetch(EXPIRE))
+        except FastChannelsError as error:
+            logger.debug("expired jobs stay for now: %s", error)
+            return
+        self.expired += len(rows)
+        for queue, count in Counter(str(row["queue"]) for row in rows).items():
+            logger.warning("queue %r lost %d jobs that nobody took in time", queue, count)
+
+
+async def _deleted(raw: Raw, job: PostgresJob) -> bool:
+    return await raw.execute(DONE, job.id, job.takes) == "DELETE 1"
+
+
+async def _on(connection: Connection, call: Callable[[Raw], Awaitable[T]]) -> T:
+    """Return what the statement returns, the tables being there."""
+    await ensure(connection)
+    try:
+        return await connection.run(call)
+    except PostgresError as error:
+        connection.has_tables = False  # perhaps somebody dropped them
+        raise unfit(error, connection.name) from None

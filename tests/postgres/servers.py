@@ -1,0 +1,207 @@
+"""PostgreSQL servers of our own: on free ports, in temporary folders, to be killed and frozen."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+PATIENCE = 25.0
+USERS = ("postgres", "nobody")
+SETTINGS = {
+    "fsync": "off",
+    "max_connections": "60",
+    "shared_buffers": "16MB",
+    "autovacuum": "off",
+    "restart_after_crash": "off",
+    "log_min_messages": "fatal",
+}
+
+
+def binaries() -> Path:
+    """Return the folder of ``initdb`` and ``postgres``: on PATH, or where Debian has them."""
+    given = os.environ.get("FAST_CHANNELS_POSTGRES_BIN")
+    found = shutil.which("initdb")
+    places = [given] if given else [str(Path(found).parent)] if found else []
+    versions = Path("/usr/lib/postgresql").glob("*/bin")
+    places += [str(path) for path in sorted(versions, key=lambda path: int(path.parts[-2]))[::-1]]
+    for place in places:
+        if (Path(place) / "initdb").exists():
+            return Path(place)
+    raise RuntimeError("PostgreSQL's initdb was not found; run: make setup")
+
+
+def identity() -> dict[str, Any]:
+    """Return who runs the server: PostgreSQL refuses to be run by root."""
+    if os.geteuid() != 0:
+        return {}
+    import pwd
+
+    for name in USERS:
+        try:
+            user = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    raise RuntimeError(f"none of the users {', '.join(USERS)} exists to run PostgreSQL as")
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Server:
+    """One PostgreSQL server, restarted on the same port and with the same data."""
+
+    password = "kit-secret"
+
+    def __init__(self, **settings: str) -> None:
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="fc-postgres-"))
+        self.data = self.folder / "data"
+        self.settings = {**SETTINGS, "port": str(self.port), **settings}
+        self.process: subprocess.Popen[bytes] | None = None
+        self._identity = identity()
+
+    @property
+    def url(self) -> str:
+        """The database, as its owner."""
+        return self.url_of("kit")
+
+    def url_of(self, user: str, database: str = "postgres") -> str:
+        """Return the URL for a user, each of which has the same password."""
+        return f"postgresql://{user}:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def create(self) -> "Server":
+        """Its data are there."""
+        if self._identity:
+            os.chown(self.folder, self._identity["user"], self._identity["group"])
+        secret = self.folder / "secret"
+        secret.write_text(self.password)
+        secret.chmod(0o644)
+        command = ["initdb", "-D", str(self.data), "-U", "kit", "-A", "scram-sha-256"]
+        command += ["--pwfile", str(secret), "-E", "UTF8", "--locale", "C", "--no-sync"]
+        self._run(*command)
+        return self
+
+    def _run(self, binary: str, *arguments: str) -> None:
+        subprocess.run(
+            [str(binaries() / binary), *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=self.folder,
+            **self._identity,
+        )
+
+    def start(self) -> "Server":
+        """It takes connections."""
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        options = [f"-c{name}={value}" for name, value in self.settings.items()]
+        options += [f"-cunix_socket_directories={self.folder}", "-clisten_addresses=127.0.0.1"]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(binaries() / "postgres"), "-D", str(self.data), *options],
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                process_group=0,
+                **self._identity,
+            )
+        deadline = time.monotonic() + PATIENCE
+        while not self._answers():
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise RuntimeError(f"postgres did not start: {(self.folder / 'log').read_text()}")
+            time.sleep(0.02)
+        return self
+
+    def _answers(self) -> bool:
+        """True when it answers a start-up message with a request for the password."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as probe:
+                body = b"\x00\x03\x00\x00user\x00kit\x00database\x00postgres\x00\x00"
+                probe.sendall((len(body) + 4).to_bytes(4, "big") + body)
+                return probe.recv(1) == b"R"
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """Every process of it is gone, as with ``kill -9``."""
+        process, self.process = self.process, None
+        if process is not None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            # Its children go by themselves once they see that, and hold the shared memory until.
+            for pid in self._children(process.pid):
+                wait_for_end(pid)
+
+    def _children(self, group: int) -> list[int]:
+        pids = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                if int(path.read_text().rpartition(")")[2].split()[2]) == group:
+                    pids.append(int(path.parent.name))
+            except OSError:
+                continue
+        return pids
+
+    def freeze(self) -> None:
+        """It holds its connections and does nothing."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGCONT)
+
+    async def run(self, sql: str, *arguments: object, user: str = "kit") -> list[Any]:
+        """Return the rows of one statement, on a connection of its own."""
+        connection = await asyncpg.connect(self.url_of(user))
+        try:
+            return list(await connection.fetch(sql, *arguments))
+        finally:
+            await connection.close()
+
+    def remove(self) -> None:
+        """Nothing is left of it."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def wait_for_end(pid: int) -> None:
+    """The process is gone."""
+    deadline = time.monotonic() + PATIENCE
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+@contextmanager
+def running(**settings: str) -> Generator[Server]:
+    """A server for the time of the ``with``."""
+    server = Server(**settings)
+    try:
+        yield server.create().start()
+    finally:
+        server.remove()
+
+
+async def terminate(server: Server, application: str) -> None:
+    """Every connection that goes by this name is ended by the server."""
+    await server.run(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1",
+        application,
+    )
+    await asyncio.sleep(0)

@@ -1,0 +1,51 @@
+"""The conformance kit over one PostgreSQL server, its outages included."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from fast_channels.testing.conformance import BackendTests, LayerTests, QueueTests
+from fast_channels_postgres import PostgresBackend, PostgresChannelLayer
+from fast_channels_postgres.hosts import Source
+
+from .servers import Server
+
+
+class Broken:
+    """What both suites share: a server that dies and comes back."""
+
+    unavailable_within = 5.0
+    recovers_within = 8.0
+    server: Server
+
+    @pytest.fixture(autouse=True)
+    def _server(self, fragile: Server) -> None:
+        self.server = fragile
+
+    @asynccontextmanager
+    async def outage(self) -> AsyncGenerator[None]:
+        await asyncio.to_thread(self.server.kill)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self.server.start)
+
+
+class TestBackend(Broken, BackendTests, QueueTests):
+    capabilities = frozenset({"queues"})
+    queue_capacity = 100
+    redelivers = True
+    secret = Server.password
+
+    def build(self) -> PostgresBackend:
+        return PostgresBackend(Source(self.server.url))
+
+
+class TestLayer(Broken, LayerTests):
+    capabilities = frozenset({"queues"})
+
+    def build_layer(self, **options: Any) -> PostgresChannelLayer:
+        return PostgresChannelLayer(self.server.url, **options)
