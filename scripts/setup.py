@@ -32,6 +32,7 @@ OLDEST_UV = (0, 9, 8)  # as required-version of pyproject.toml, which says why
 BROKERS = {
     # program: (Debian package, Homebrew formula)
     "redis-server": ("redis-server", "redis"),
+    "initdb": ("postgresql", "postgresql"),
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -199,7 +200,7 @@ def find_browser() -> str | None:
 def install_brokers() -> None:
     """Every broker's server is on PATH; the tests start their own, on free ports."""
     for program, (debian, homebrew) in BROKERS.items():
-        if shutil.which(program):
+        if find_program(program):
             continue
         reason = f"tests start {program}, on loopback and free ports"
         if shutil.which("apt-get") or not shutil.which("brew"):
@@ -207,8 +208,15 @@ def install_brokers() -> None:
         else:
             say(f"installing {homebrew} with Homebrew: {reason}")
             run(["brew", "install", homebrew])
-        if not shutil.which(program):
+        if not find_program(program):
             raise SetupError(f"{program} is not on PATH, though its package is installed")
+
+
+def find_program(program: str) -> str | None:
+    """Return the program on PATH, or where Debian has PostgreSQL's, which are not on it."""
+    found = shutil.which(program)
+    own = Path("/usr/lib/postgresql").glob(f"*/bin/{program}")
+    return found or next(map(str, own), None)
 
 
 def apt_install(package: str, reason: str) -> None:

@@ -3,17 +3,17 @@
 import asyncio
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 
 PATIENCE = 25.0
 USERS = ("postgres", "nobody")
@@ -117,7 +117,6 @@ class Server:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                process_group=0,
                 **self._identity,
             )
         deadline = time.monotonic() + PATIENCE
@@ -137,35 +136,33 @@ class Server:
         except OSError:
             return False
 
+    def _processes(self) -> list[psutil.Process]:
+        """Return its processes: each session has one, in a process group of its own."""
+        if self.process is None or self.process.poll() is not None:
+            return []
+        main = psutil.Process(self.process.pid)
+        return [main, *main.children()]
+
     def kill(self) -> None:
         """Every process of it is gone, as with ``kill -9``."""
-        process, self.process = self.process, None
-        if process is not None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            # Its children go by themselves once they see that, and hold the shared memory until.
-            for pid in self._children(process.pid):
-                wait_for_end(pid)
-
-    def _children(self, group: int) -> list[int]:
-        pids = []
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                if int(path.read_text().rpartition(")")[2].split()[2]) == group:
-                    pids.append(int(path.parent.name))
-            except OSError:
-                continue
-        return pids
+        processes = self._processes()
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        if self.process is not None:
+            self.process.wait()
+            self.process = None
+        psutil.wait_procs(processes, PATIENCE)  # they hold the shared memory until they are gone
 
     def freeze(self) -> None:
         """It holds its connections and does nothing."""
-        assert self.process is not None
-        os.killpg(self.process.pid, signal.SIGSTOP)
+        for process in self._processes():
+            process.suspend()
 
     def thaw(self) -> None:
         """It goes on."""
-        assert self.process is not None
-        os.killpg(self.process.pid, signal.SIGCONT)
+        for process in self._processes():
+            process.resume()
 
     async def run(self, sql: str, *arguments: object, user: str = "kit") -> list[Any]:
         """Return the rows of one statement, on a connection of its own."""
@@ -179,13 +176,6 @@ class Server:
         """Nothing is left of it."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def wait_for_end(pid: int) -> None:
-    """The process is gone."""
-    deadline = time.monotonic() + PATIENCE
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
 
 
 @contextmanager

@@ -57,7 +57,7 @@ class Source:
         for host in self._hosts:
             try:
                 return await self._connect(host)
-            except (OSError, PostgresError, InterfaceError, TimeoutError) as error:
+            except (OSError, PostgresError, InterfaceError, NotPrimary, TimeoutError) as error:
                 problems.append(f"postgres at {host} cannot be used: {explained(error)}")
             except BackendUnavailable as error:
                 problems.append(str(error))
@@ -139,7 +139,10 @@ def _host(text: str) -> Host:
 def explained(error: BaseException) -> str:
     """Return in words why a connection was not made; never a password."""
     if isinstance(error, NotPrimary):
-        return "it is a read-only replica, where NOTIFY does not work; name the primary"
+        return (
+            "it is a read-only replica, where NOTIFY does not work, or not what the URL's "
+            "target_session_attrs ask for; name the primary"
+        )
     if isinstance(error, TimeoutError):
         return f"it did not answer within {CONNECT_SECONDS:g} s"
     return str(error) or type(error).__name__

@@ -65,31 +65,29 @@ _NEEDED_FOR: Final = "worker channels and fast_channels.group_send"
 async def ensure(connection: Connection) -> None:
     """The schema is there, in this package's version; it is made where it is missing.
 
-    Raises ``InvalidChannelLayerError`` for a role that may not, and for another version.
+    Raises as ``migrate``.
     """
-    if connection.has_tables:
-        return
-    version = await _version(connection)
-    if version is None:
-        await migrate(connection)
-        version = await _version(connection)
-    if version != VERSION:
-        raise InvalidChannelLayerError(
-            f"the schema fast_channels at {connection.name} has version {version}, and this "
-            f"fast-channels-postgres works with version {VERSION}; install the release that fits"
-        )
-    connection.has_tables = True
+    if not connection.has_tables:
+        if await _version(connection) is None:
+            await _make(connection)
+        connection.has_tables = True
 
 
 async def migrate(connection: Connection) -> None:
-    """The schema is there; safe at any time, and for many processes at once.
+    """The schema is there and complete; safe at any time, and for many processes at once.
 
-    Raises ``InvalidChannelLayerError`` for a role that may not make it.
+    Raises ``InvalidChannelLayerError`` for a role that may not make it, and for another version.
     """
+    await _version(connection)
+    await _make(connection)
+
+
+async def _make(connection: Connection) -> None:
     try:
         await connection.run(lambda raw: raw.execute(MIGRATION))
     except PostgresError as error:
         raise unfit(error, connection.name) from None
+    await _version(connection)
 
 
 def unfit(error: Exception, name: str) -> Exception:
@@ -114,4 +112,9 @@ async def _version(connection: Connection) -> int | None:
         if sqlstate(error) in NO_TABLE:
             return None
         raise unfit(error, connection.name) from None
-    return int(version) if version is not None else None
+    if version not in (None, VERSION):
+        raise InvalidChannelLayerError(
+            f"the schema fast_channels at {connection.name} has version {version}, and this "
+            f"fast-channels-postgres works with version {VERSION}; install the release that fits"
+        )
+    return VERSION if version is not None else None

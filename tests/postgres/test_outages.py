@@ -1,0 +1,129 @@
+"""Whatever happens to the server: the listener comes back and tells the gap once.
+
+Every test ends with a message that arrives, so what it shows is that nobody is deaf.
+"""
+
+import asyncio
+import time
+
+import pytest
+
+from fast_channels.exceptions import BackendUnavailable
+from fast_channels_postgres import PostgresChannelLayer
+
+from .conftest import Make
+from .servers import Server, running, terminate
+from .waiting import read_until, send_when_back, soon, until
+
+GAP = {"type": "channels.gap", "group": "room"}
+LAST = {"type": "last"}
+
+
+async def member(layer: PostgresChannelLayer) -> str:
+    """Return a channel of the layer that is in the group."""
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    return channel
+
+
+async def test_a_killed_and_restarted_server_costs_one_gap(fragile: Server, make: Make) -> None:
+    here, there = make(fragile.url), make(fragile.url)
+    await here.open()
+    channel = await member(there)
+    reading = asyncio.create_task(there.receive(channel))
+    await asyncio.to_thread(fragile.kill)
+    began = time.monotonic()
+    while time.monotonic() - began < 2.5:  # nothing hangs, and every failure says so
+        with pytest.raises(BackendUnavailable, match=str(fragile.port)):
+            await here.group_send("room", {"type": "lost"})
+        await asyncio.sleep(0.1)
+    assert not reading.done()
+    await asyncio.to_thread(fragile.start)
+    assert await soon(reading) == GAP
+    await send_when_back(here, "room", LAST)
+    assert await read_until(there, channel, LAST) == []
+
+
+async def test_terminated_connections_come_back_with_every_subscription(
+    server: Server, make: Make, prefix: str
+) -> None:
+    here, there = make(server.url), make(f"{server.url}?application_name={prefix}", capacity=1_000)
+    channel = await member(there)
+    for number in range(300):
+        await there.group_add(f"more-{number}", channel)
+    for gaps in (1, 2, 3):
+        await terminate(server, prefix)
+        await until(lambda gaps=gaps: there.stats()["gaps"] >= gaps)
+    for number in range(300):
+        await here.group_send(f"more-{number}", {"type": "hello"})
+    await here.group_send("room", LAST)
+    came = await read_until(there, channel, LAST)
+    assert came.count(GAP) == 3
+    assert came.count({"type": "hello"}) == 300
+    assert there.stats()["gaps"] == 3
+
+
+async def test_a_publisher_that_was_terminated_comes_back(
+    server: Server, make: Make, prefix: str
+) -> None:
+    here, there = make(f"{server.url}?application_name={prefix}"), make(server.url)
+    channel = await member(there)
+    await here.group_send("room", {"type": "first"})
+    for _ in range(3):
+        await terminate(server, prefix)
+        await send_when_back(here, "room", {"type": "again"})
+    await send_when_back(here, "room", LAST)
+    came = await read_until(there, channel, LAST)
+    # What it could not send, and said so, members are told of as a gap, like any other loss.
+    assert [message for message in came if message != GAP] == [
+        {"type": "first"},
+        *([{"type": "again"}] * 3),
+    ]
+
+
+async def test_a_frozen_server_is_told_in_time_and_found_again(fragile: Server, make: Make) -> None:
+    here, there = make(fragile.url), make(fragile.url)
+    await here.open()
+    channel = await member(there)
+    fragile.freeze()
+    try:
+        began = time.monotonic()
+        with pytest.raises(BackendUnavailable):
+            await here.group_send("room", {"type": "lost"})
+        assert time.monotonic() - began < 8
+        await asyncio.sleep(3)  # the listener finds out by its own sign of life
+    finally:
+        fragile.thaw()
+    await send_when_back(here, "room", LAST)
+    await soon(read_until(there, channel, LAST))
+
+
+async def test_a_fail_over_to_another_host_of_the_url_is_followed(
+    server: Server, make: Make
+) -> None:
+    with running() as first:
+        hosts = f"127.0.0.1:{first.port},127.0.0.1:{server.port}"
+        url = f"postgresql://kit:{server.password}@{hosts}/postgres"
+        here, there = make(url), make(url)
+        await here.open()
+        channel = await member(there)
+        await here.group_send("room", {"type": "first"})
+        assert await soon(there.receive(channel)) == {"type": "first"}
+        await asyncio.to_thread(first.kill)
+        assert await soon(there.receive(channel)) == GAP
+        await send_when_back(here, "room", LAST)
+        assert await read_until(there, channel, LAST) == []
+
+
+async def test_nothing_is_ever_idle_in_a_transaction(
+    server: Server, make: Make, prefix: str
+) -> None:
+    layer = make(f"{server.url}?application_name={prefix}")
+    channel = await member(layer)
+    await layer.group_send("room", LAST)
+    await soon(layer.receive(channel))
+    await layer.send("jobs", {"type": "job"})
+    lease = await layer.take("jobs")
+    query = "SELECT DISTINCT state FROM pg_stat_activity WHERE application_name = $1"
+    assert [row["state"] for row in await server.run(query, prefix)] == ["idle"]
+    await lease.done()

@@ -1,0 +1,127 @@
+"""Worker queues on a table: wait for a worker, one taker each, nothing lost."""
+
+import asyncio
+import sys
+
+import pytest
+
+from fast_channels.exceptions import ChannelFull, InvalidChannelLayerError
+from fast_channels_postgres import PostgresChannelLayer
+
+from .conftest import Make
+from .servers import Server
+from .waiting import soon, until
+
+
+async def numbers(layer: PostgresChannelLayer, queue: str, count: int) -> list[int]:
+    """Return the numbers of the next jobs."""
+    return [(await soon(layer.receive(queue)))["n"] for _ in range(count)]
+
+
+async def test_every_job_has_exactly_one_taker(server: Server, make: Make) -> None:
+    here, workers = make(server.url), [make(server.url) for _ in range(3)]
+    takers = [asyncio.create_task(worker.receive("jobs")) for worker in workers for _ in range(10)]
+    for n in range(30):
+        await here.send("jobs", {"type": "job", "n": n})
+    jobs = await soon(asyncio.gather(*takers))
+    assert sorted(job["n"] for job in jobs) == list(range(30))
+
+
+async def test_a_full_queue_refuses_and_takes_again_when_there_is_room(
+    server: Server, make: Make
+) -> None:
+    layer = make(server.url, queue_capacity=3)
+    for n in range(3):
+        await layer.send("jobs", {"type": "job", "n": n})
+    with pytest.raises(ChannelFull, match=r"queue '.*jobs' holds 3 jobs"):
+        await layer.send("jobs", {"type": "job", "n": 3})
+    assert await numbers(layer, "jobs", 1) == [0]
+    await layer.send("jobs", {"type": "job", "n": 4})
+    assert await numbers(layer, "jobs", 3) == [1, 2, 4]
+
+
+async def test_a_job_of_a_process_that_was_killed_comes_again(
+    server: Server, make: Make, prefix: str
+) -> None:
+    here = make(server.url)
+    await here.send("jobs", {"type": "job", "n": 1})
+    program = (
+        "import asyncio, sys\n"
+        "from fast_channels_postgres import PostgresChannelLayer\n"
+        "async def main():\n"
+        "    layer = PostgresChannelLayer(sys.argv[1], prefix=sys.argv[2])\n"
+        "    await layer.take('jobs')\n"
+        "    print('taken', flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, server.url, prefix), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        assert await soon(process.stdout.readline()) == b"taken\n"
+    finally:
+        process.kill()
+        await process.wait()
+    taking = asyncio.create_task(here.take("jobs"))
+    await asyncio.sleep(0.2)
+    assert not taking.done()  # it is the other's until its lease is over
+    over = "UPDATE fast_channels.jobs SET taken_until = now() WHERE queue = $1"
+    await server.run(over, f"{prefix}:q.jobs")
+    lease = await soon(taking)
+    assert lease.message == {"type": "job", "n": 1}
+    await lease.done()
+
+
+async def test_a_late_done_does_not_take_a_job_from_its_next_taker(
+    server: Server, make: Make, prefix: str
+) -> None:
+    here, there = make(server.url), make(server.url)
+    await here.send("jobs", {"type": "job"})
+    late = await here.take("jobs")
+    over = "UPDATE fast_channels.jobs SET taken_until = now() WHERE queue = $1"
+    await server.run(over, f"{prefix}:q.jobs")
+    second = await soon(there.take("jobs"))
+    await late.done()
+    await second.release()
+    assert await soon(there.receive("jobs")) == {"type": "job"}
+
+
+async def test_expired_jobs_leave_the_table_and_are_counted(
+    server: Server, make: Make, prefix: str
+) -> None:
+    brief = make(server.url, expiry=0.05)
+    await brief.send("jobs", {"type": "job"})
+    await asyncio.sleep(0.1)  # it is time that has to pass
+    later = make(server.url)
+    taking = asyncio.create_task(later.receive("jobs"))
+    await until(lambda: later.stats()["expired"] >= 1)
+    left = "SELECT count(*) FROM fast_channels.jobs WHERE queue = $1"
+    assert (await server.run(left, f"{prefix}:q.jobs"))[0]["count"] == 0
+    taking.cancel()
+
+
+async def test_many_processes_make_the_schema_at_once(make: Make, server: Server) -> None:
+    await server.run("DROP SCHEMA IF EXISTS fast_channels CASCADE")
+    layers = [make(server.url) for _ in range(6)]
+    await asyncio.gather(*(layer.migrate() for layer in layers))
+    await server.run("DROP SCHEMA IF EXISTS fast_channels CASCADE")
+    await asyncio.gather(*(layer.send("jobs", {"type": "job"}) for layer in layers))
+    for layer in layers:
+        assert await soon(layer.receive("jobs")) == {"type": "job"}
+
+
+async def test_a_schema_of_another_version_is_told(server: Server, make: Make) -> None:
+    layer = make(server.url)
+    await layer.migrate()
+    await server.run("UPDATE fast_channels.version SET version = 2")
+    try:
+        with pytest.raises(InvalidChannelLayerError, match=r"has version 2, .* with version 1"):
+            await layer.send("jobs", {"type": "job"})
+        with pytest.raises(InvalidChannelLayerError, match=r"has version 2, .* with version 1"):
+            await soon(layer.receive("jobs"))
+        with pytest.raises(InvalidChannelLayerError, match="version 2"):
+            await layer.migrate()
+    finally:
+        await server.run("UPDATE fast_channels.version SET version = 1")
