@@ -1,0 +1,162 @@
+"""Questions to JetStream, and their answers, which come to a subject of this process's own."""
+
+import asyncio
+import itertools
+import json
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+from fast_channels.exceptions import BackendUnavailable
+from fast_channels_nats.connection import Connection, ConnectionLost, Message, retrieve
+from fast_channels_nats.link import Link
+
+ANSWER_SECONDS: Final = 4.0
+REPLIES: Final = b"0"
+"""The id of the subscription to answers; those of topics count from 1."""
+
+NO_RESPONDERS: Final = 503
+
+
+class Refused(BackendUnavailable):
+    """JetStream's answer is an error."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+        """JetStream's own number of the error; 503 where nobody answers at all."""
+
+
+class Requests:
+    """Asks, and tells who asked."""
+
+    def __init__(self, link: Link, inbox_prefix: str) -> None:
+        self.link = link
+        self._inbox = f"{inbox_prefix}.{os.urandom(11).hex()}".encode()
+        self._numbers = itertools.count(1)
+        self._asked: dict[bytes, asyncio.Future[Message]] = {}
+        self._takers: dict[bytes, Callable[[Message], None]] = {REPLIES: self._answer}
+        self._connection: Connection | None = None
+        self._subscribed: set[bytes] = set()
+        """The subscriptions for answers that this connection has."""
+
+    def listen(self, taker: Callable[[Message], None]) -> bytes:
+        """Return the id of a subscription whose messages are handed to ``taker``."""
+        sid = b"q%d" % next(self._numbers)
+        self._takers[sid] = taker
+        return sid
+
+    def inbox(self, sid: bytes) -> bytes:
+        """Return a fresh subject for answers to that subscription."""
+        return b"%b.%b.%d" % (self._inbox, sid, next(self._numbers))
+
+    def take(self, message: Message) -> None:
+        """Hand an answer to who asked."""
+        taker = self._takers.get(message.sid)
+        if taker is not None:
+            taker(message)
+
+    def lost(self, cause: Exception) -> None:
+        """What was asked is not answered any more."""
+        self._connection = None
+        asked, self._asked = self._asked, {}
+        for answer in asked.values():
+            if not answer.done():
+                answer.set_exception(ConnectionLost(f"{cause}; what was asked was perhaps done"))
+
+    async def send(
+        self, sid: bytes, subject: bytes, payload: bytes, reply: bytes, head: bytes = b""
+    ) -> None:
+        """The server has the message, and answers to it come to the subscription.
+
+        Raises ``BackendUnavailable`` where the server refuses it.
+        """
+        connection = self.link.connection or await self.link.ready()
+        command = packed(subject, payload, reply, head)
+        if self._connection is not connection:
+            self._connection = connection
+            self._subscribed.clear()
+        if sid not in self._subscribed:
+            self._subscribed.add(sid)
+            command = b"SUB %b.%b.* %b\r\n" % (self._inbox, sid, sid) + command
+        refusals = await connection.flush(command)
+        if refusals:
+            raise BackendUnavailable(f"{connection.name} refused: {refusals[0]}")
+
+    async def close(self, patience: float) -> None:
+        """Nothing comes any more, and what was sent is with the server, if it answers in time."""
+        connection = self._connection
+        if connection is None or connection is not self.link.connection:
+            return
+        ends = b"".join(b"UNSUB %b\r\n" % sid for sid in self._subscribed)
+        for command in (ends, b""):  # what was on its way comes between them, and is given back
+            answer = connection.flush(command)
+            answer.add_done_callback(retrieve)
+            await asyncio.wait([answer], timeout=patience)
+
+    async def ask(self, subject: bytes, payload: bytes = b"", head: bytes = b"") -> Message:
+        """Return the answer; raises ``BackendUnavailable`` where there is none in time."""
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        reply = self.inbox(REPLIES)
+        self._asked[reply] = answer
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self.send(REPLIES, subject, payload, reply, head)
+                message = await answer
+        except TimeoutError:
+            raise BackendUnavailable(
+                f"JetStream did not answer within {ANSWER_SECONDS:g} s; it was perhaps done"
+            ) from None
+        finally:
+            self._asked.pop(reply, None)
+            if answer.done() and not answer.cancelled():
+                answer.exception()
+        if status_of(message) == NO_RESPONDERS:
+            raise Refused("JetStream does not answer: nobody listens", NO_RESPONDERS)
+        return message
+
+    def _answer(self, message: Message) -> None:
+        answer = self._asked.get(message.subject)
+        if answer is not None and not answer.done():
+            answer.set_result(message)
+
+    async def call(self, name: str, /, **request: Any) -> dict[str, Any]:
+        """Return JetStream's answer to a call of its API; raises ``Refused`` for an error."""
+        body = json.dumps(request).encode() if request else b""
+        return answered(await self.ask(f"$JS.API.{name}".encode(), body))
+
+
+def answered(message: Message) -> dict[str, Any]:
+    """Return what JetStream answered; raises ``Refused`` for an error."""
+    try:
+        answer: dict[str, Any] = json.loads(message.payload)
+    except ValueError:
+        raise Refused(f"JetStream answered {message.payload[:80]!r}", 0) from None
+    error = answer.get("error")
+    if error:
+        text = f"JetStream refused: {error.get('description', error)}"
+        raise Refused(text, error.get("err_code", error.get("code", 0)))
+    return answer
+
+
+def packed(subject: bytes, payload: bytes, reply: bytes = b"", head: bytes = b"") -> bytes:
+    """Return the command that publishes the message."""
+    if not head:
+        return b"PUB %b %b %d\r\n%b\r\n" % (subject, reply, len(payload), payload)
+    size = len(head)
+    return b"HPUB %b %b %d %d\r\n%b%b\r\n" % (
+        subject,
+        reply,
+        size,
+        size + len(payload),
+        head,
+        payload,
+    )
+
+
+def status_of(message: Message) -> int | None:
+    """Return the status that a server's own message carries; None: it is another one."""
+    if not message.head.startswith(b"NATS/1.0 "):
+        return None
+    code = message.head[9:12]
+    return int(code) if code.isdigit() else None

@@ -1,0 +1,250 @@
+"""The JetStream stream that holds one worker queue, and the consumer that its workers share.
+
+Jobs lie under the queue's subject, each with what it needs to expire: the server stamps the time,
+a header says how long it lasts. What is larger than one message lies in pieces under subjects of
+its own; the job then names them.
+"""
+
+import asyncio
+import base64
+import itertools
+import math
+import os
+from datetime import datetime
+from typing import Any, Final
+
+from fast_channels.exceptions import BackendUnavailable, ChannelFull, InvalidChannelLayerError
+from fast_channels_nats.connection import Message
+from fast_channels_nats.requests import NO_RESPONDERS, Refused, Requests, answered
+from fast_channels_nats.subjects import parts_of, stream_of, subject_of
+
+WORKERS: Final = "workers"
+ACK_SECONDS: Final = 30.0
+"""After this long without a sign from its taker, a job goes to another one."""
+
+DAY: Final = 86_400
+LARGEST_PIECE: Final = 524_288
+LASTS: Final = b"Fast-Channels-Lasts"
+PIECES: Final = b"Fast-Channels-Pieces"
+"""Headers: milliseconds until the job expires; the id and the number of its pieces."""
+
+NO_STREAM, NO_CONSUMER, NO_MESSAGE, OTHER_CONFIG = 10059, 10014, 10037, 10058
+NO_JETSTREAM: Final = (10039, 10076)
+NO_PLACE: Final = (10005, 10074)
+
+
+class QueueStream:
+    """One queue in JetStream."""
+
+    def __init__(
+        self, queue: str, requests: Requests, capacity: int, replicas: int | None, max_payload: int
+    ) -> None:
+        self.queue = queue
+        self.name = stream_of(queue)
+        self.expired = 0
+        """Jobs that nobody took in time, as far as this process noticed."""
+        self._subject = subject_of(queue)
+        self._parts = parts_of(queue)
+        self._requests = requests
+        self._capacity = capacity
+        self._replicas = replicas
+        self._piece = min(LARGEST_PIECE, max_payload - 1_024)
+        self._age = 0
+        """Seconds that the stream keeps a message, whatever its header says; 0: not known."""
+        self._consumer = False
+        self._ahead: float | None = None
+        """The server's clock minus this process's ``time()``; None: not known."""
+
+    # --- jobs ---------------------------------------------------------------------------------
+
+    async def put(self, payload: bytes, expires_in: float) -> None:
+        """The stream holds the job; raises ``ChannelFull`` when it holds as many as it may."""
+        headers = {LASTS: b"%d" % max(1, round(expires_in * 1000))}
+        await self.make(expires_in)
+        if len(payload) > self._piece:
+            headers[PIECES] = await self._put_pieces(payload)
+            payload = b""
+        lines = b"".join(b"%b: %b\r\n" % item for item in headers.items())
+        head = b"NATS/1.0\r\n" + lines + b"\r\n"
+        for last in (False, True):
+            try:
+                answered(await self._requests.ask(self._subject, payload, head))
+                return
+            except Refused as error:
+                if "maximum messages per subject" in str(error):
+                    if last or not await self._trim():
+                        raise ChannelFull(
+                            f"queue {self.queue!r} holds {self._capacity} jobs, its capacity"
+                        ) from None
+                elif error.code == NO_RESPONDERS and not last:
+                    self._age = 0
+                    await self.make(expires_in)
+                else:
+                    raise
+
+    def lasts(self, message: Message, stamped: float) -> bool:
+        """Return whether the job, stamped by the server at that time, has not expired."""
+        milliseconds = headers_of(message.head).get(LASTS, b"")
+        if not milliseconds.isdigit() or self._ahead is None:
+            return True
+        return stamped + int(milliseconds) / 1000 > self._now()
+
+    async def payload_of(self, message: Message) -> bytes:
+        """Return what was put."""
+        pieces = headers_of(message.head).get(PIECES)
+        if pieces is None:
+            return message.payload
+        name, count = pieces.split(b".")
+        found: list[bytes] = []
+        for number in range(int(count)):
+            subject = b"%b.%b.%d" % (self._parts, name, number)
+            piece = await self._get(last_by_subj=subject.decode())
+            found.append(base64.b64decode(piece.get("data", "")))
+        return b"".join(found)
+
+    async def forget_pieces(self, message: Message) -> None:
+        """The pieces of a job that nobody needs any more are gone."""
+        pieces = headers_of(message.head).get(PIECES)
+        if pieces is not None:
+            subject = b"%b.%b.*" % (self._parts, pieces.split(b".")[0])
+            await self._requests.call(f"STREAM.PURGE.{self.name}", filter=subject.decode())
+
+    async def _put_pieces(self, payload: bytes) -> bytes:
+        name = os.urandom(8).hex().encode()
+        starts = range(0, len(payload), self._piece)
+        for number, start in enumerate(starts):
+            subject = b"%b.%b.%d" % (self._parts, name, number)
+            answered(await self._requests.ask(subject, payload[start : start + self._piece]))
+        return b"%b.%d" % (name, len(starts))
+
+    async def _get(self, **which: Any) -> dict[str, Any]:
+        answer = await self._requests.call(f"STREAM.MSG.GET.{self.name}", **which)
+        message: dict[str, Any] = answer["message"]
+        return message
+
+    async def _trim(self) -> int:
+        """Delete what expired before anybody took it, from the oldest on; return how many."""
+        if self._ahead is None:
+            await self._set_clock()
+        try:
+            consumer = await self._requests.call(f"CONSUMER.INFO.{self.name}.{WORKERS}")
+            taken = int(consumer["delivered"]["stream_seq"])
+        except Refused as error:
+            if error.code not in (NO_CONSUMER, NO_RESPONDERS):
+                raise
+            taken = 0
+        for count in itertools.count():
+            try:
+                found = await self._get(seq=taken + 1, next_by_subj=self._subject.decode())
+            except Refused as error:
+                if error.code == NO_MESSAGE:
+                    return count
+                raise
+            taken = int(found["seq"])
+            head = base64.b64decode(found.get("hdrs", ""))
+            message = Message(b"", b"", b"", head, b"")
+            if self.lasts(message, seconds_of(found["time"])):
+                return count
+            await self._requests.call(f"STREAM.MSG.DELETE.{self.name}", seq=taken, no_erase=True)
+            await self.forget_pieces(message)
+            self.expired += 1
+        raise AssertionError("itertools.count has no end")
+
+    # --- making -------------------------------------------------------------------------------
+
+    async def make(self, expires_in: float) -> None:
+        """There is a stream that keeps jobs that long."""
+        age = DAY * math.ceil((expires_in + DAY) / DAY)
+        if self._age >= age:
+            return
+        info = (await self._requests.link.ready()).info
+        replicas = self._replicas or (3 if info.get("cluster") else 1)
+        config: dict[str, Any] = {
+            "name": self.name,
+            "subjects": [self._subject.decode(), f"{self._parts.decode()}.>"],
+            "retention": "workqueue",
+            "discard": "new",
+            "discard_new_per_subject": True,
+            "max_msgs_per_subject": self._capacity,
+            "max_age": age * 1_000_000_000,
+            "storage": "file",
+            "num_replicas": replicas,
+        }
+        try:
+            try:
+                await self._requests.call(f"STREAM.CREATE.{self.name}", **config)
+            except Refused as error:
+                if error.code != OTHER_CONFIG:
+                    raise
+                found = await self._requests.call(f"STREAM.INFO.{self.name}")
+                config["max_age"] = max(config["max_age"], found["config"]["max_age"])
+                config["num_replicas"] = self._replicas or found["config"]["num_replicas"]
+                await self._requests.call(f"STREAM.UPDATE.{self.name}", **config)
+        except Refused as error:
+            raise _explained(error, info) from error
+        self._age = config["max_age"] // 1_000_000_000
+
+    async def make_consumer(self) -> None:
+        """There is a consumer to pull jobs from, and the server's time is known."""
+        await self.make(0)
+        if not self._consumer:
+            config = {
+                "durable_name": WORKERS,
+                "deliver_policy": "all",
+                "ack_policy": "explicit",
+                "ack_wait": int(ACK_SECONDS * 1e9),
+                "max_deliver": -1,
+                "max_ack_pending": -1,
+                "max_waiting": 16_384,
+                "filter_subject": self._subject.decode(),
+            }
+            await self._requests.call(
+                f"CONSUMER.DURABLE.CREATE.{self.name}.{WORKERS}",
+                stream_name=self.name,
+                config=config,
+            )
+            self._consumer = True
+        if self._ahead is None:
+            await self._set_clock()
+
+    def doubt(self) -> None:
+        """Stream and consumer are looked for again before their next use."""
+        self._age, self._consumer, self._ahead = 0, False, None
+
+    async def _set_clock(self) -> None:
+        """Learn what time the server stamps: its clock alone decides what has expired."""
+        subject = b"%b.%b.0" % (self._parts, os.urandom(8).hex().encode())
+        sequence = answered(await self._requests.ask(subject))["seq"]
+        now = asyncio.get_running_loop().time()
+        found = await self._get(seq=sequence)
+        self._ahead = seconds_of(found["time"]) - now
+        await self._requests.call(f"STREAM.MSG.DELETE.{self.name}", seq=sequence, no_erase=True)
+
+    def _now(self) -> float:
+        assert self._ahead is not None
+        return asyncio.get_running_loop().time() + self._ahead
+
+
+def headers_of(head: bytes) -> dict[bytes, bytes]:
+    """Return a message's headers."""
+    pairs = (line.partition(b":") for line in head.split(b"\r\n")[1:] if line)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def seconds_of(time: str) -> float:
+    """Return a server's time, in UTC and with nanoseconds, as seconds since 1970."""
+    text = time.rstrip("Z")
+    whole, _, fraction = text.partition(".")
+    return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{fraction or 0}")
+
+
+def _explained(error: Refused, info: dict[str, Any]) -> Exception:
+    nobody = error.code == NO_RESPONDERS and not info.get("jetstream")
+    if nobody or error.code in NO_JETSTREAM:
+        return InvalidChannelLayerError(
+            "a channel name without '!' is a worker queue, which needs JetStream, and this NATS "
+            "has none for us; start nats-server with -js, or enable it for the account"
+        )
+    if error.code in NO_PLACE:
+        return BackendUnavailable(f"{error}; register the layer with replicas=1, or another number")
+    return error

@@ -1,0 +1,172 @@
+"""What is subscribed to, and what comes of it: one subscription for each topic.
+
+nats-py runs a task for each of its subscriptions, which takes 4.6 KiB and loses the order across
+topics; here a subscription is two entries in tables, and all that comes is handed on in its order.
+"""
+
+import asyncio
+import itertools
+import re
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Final
+
+from fast_channels.exceptions import BackendUnavailable
+from fast_channels.layers import Inbox
+from fast_channels_nats.connection import Connection, ConnectionLost, Message, retrieve
+from fast_channels_nats.link import PATIENCE, Link, logger
+from fast_channels_nats.server import STEP_SECONDS
+from fast_channels_nats.subjects import subject_of
+
+CHUNK: Final = 1_000
+"""Subscriptions restored with one write, so that a server is not kept from others for long."""
+
+_REFUSED: Final = re.compile(r'for (Publish|Subscription) to "([^"]*)"')
+
+
+class Subscriber:
+    """Listens to topics over a link."""
+
+    def __init__(self, link: Link, inbox: Inbox, others: Callable[[Message], None]) -> None:
+        self._others = others
+        """Told of what came for another subscription."""
+        self._link = link
+        self._inbox = inbox
+        self._ids = itertools.count(1)
+        self._topics: dict[str, bytes] = {}
+        """The id of the subscription to each topic, made or about to be."""
+        self._by_sid: dict[bytes, str] = {}
+        self._claims: dict[str, object] = {}
+        """The calls that wait for the first confirmation of a topic."""
+
+    async def subscribe(self, topics: Collection[str]) -> None:
+        """The server will deliver; raises ``BackendUnavailable``, and then none is subscribed."""
+        claim = object()
+        fresh: dict[str, bytes] = {}
+        for topic in topics:
+            if topic not in self._topics or topic in self._claims:
+                sid = self._topics.get(topic)
+                if sid is None:
+                    sid = self._topics[topic] = b"%d" % next(self._ids)
+                    self._by_sid[sid] = topic
+                self._claims[topic] = claim
+                fresh[topic] = sid
+        try:
+            if fresh:
+                await self._confirmed(fresh)
+        except BaseException:
+            # Unless another call has asked for it, or has it, meanwhile.
+            mine = [topic for topic in fresh if self._claims.get(topic) is claim]
+            self._drop(mine)
+            raise
+        for topic in fresh:
+            self._claims.pop(topic, None)
+
+    async def unsubscribe(self, topics: Collection[str]) -> None:
+        """Nothing of the topics is delivered any more."""
+        done = self._drop(topics)
+        if done is not None:
+            try:
+                await done
+            except ConnectionLost:
+                pass  # and with it the subscriptions
+
+    def _drop(self, topics: Collection[str]) -> "asyncio.Future[list[str]] | None":
+        """Forget the topics, and tell the server; what still comes is dropped here."""
+        commands: list[bytes] = []
+        for topic in topics:
+            sid = self._topics.pop(topic, None)
+            self._claims.pop(topic, None)
+            if sid is not None:
+                del self._by_sid[sid]
+                commands.append(b"UNSUB %b\r\n" % sid)
+        connection = self._link.connection
+        if not commands or connection is None:
+            return None
+        done = connection.flush(b"".join(commands))
+        done.add_done_callback(retrieve)
+        return done
+
+    async def _confirmed(self, fresh: dict[str, bytes]) -> None:
+        commands = b"".join(_command(topic, sid) for topic, sid in fresh.items())
+        began = time.monotonic()
+        while True:
+            connection = await self._link.ready()
+            try:
+                refusals = await connection.flush(commands)
+            except ConnectionLost:
+                if time.monotonic() - began > PATIENCE:
+                    raise
+            else:
+                mine = {subject_of(topic).decode() for topic in fresh}
+                for text in refusals:
+                    if refused_subject(text) in mine:
+                        raise BackendUnavailable(f"{connection.name} refused: {text}")
+                return
+
+    def refused(self, text: str) -> None:
+        """Tell of a topic that the server has allowed and does not allow any more."""
+        subject = refused_subject(text)
+        if subject is None or "Subscription" not in text:
+            return
+        for topic in self._topics.keys() - self._claims.keys():
+            if subject_of(topic).decode() == subject:
+                logger.error("the server took back what it had allowed: %s", text)
+                self._inbox.gap(BackendUnavailable(text), [topic])
+
+    # --- repair -------------------------------------------------------------------------------
+
+    async def restore(self, connection: Connection) -> None:
+        """The fresh connection is subscribed to every topic of this moment.
+
+        A topic that the server refuses by now stays deaf, and the log says so: the others live.
+        """
+        while missing := [
+            (topic, sid) for sid, topic in self._by_sid.items() if sid not in connection.subscribed
+        ]:
+            for chunk in _chunks(missing):
+                commands = b"".join(_command(topic, sid) for topic, sid in chunk)
+                try:
+                    async with asyncio.timeout(STEP_SECONDS):
+                        refusals = await connection.flush(commands)
+                except TimeoutError:
+                    raise BackendUnavailable(f"{connection.name} does not answer") from None
+                for text in refusals:
+                    logger.error("%s refused what it had allowed before: %s", connection.name, text)
+                connection.subscribed.update(sid for _, sid in chunk)
+
+    def came_back(self, connection: Connection, cause: Exception) -> None:
+        """Tell of the gap, then of what came meanwhile."""
+        gone = connection.subscribed - self._by_sid.keys()
+        if gone:
+            connection.flush(b"".join(b"UNSUB %b\r\n" % sid for sid in gone)).add_done_callback(
+                retrieve
+            )
+        connection.subscribed.clear()
+        self._inbox.gap(cause)
+        held = connection.held[:]
+        connection.held.clear()
+        for message in held:
+            self.deliver(message)
+
+    def deliver(self, message: Message) -> None:
+        """Hand on what came, if it is still wanted."""
+        topic = self._by_sid.get(message.sid)
+        if topic is not None:
+            self._inbox.deliver(topic, message.payload)
+        else:
+            self._others(message)
+
+
+def refused_subject(text: str) -> str | None:
+    """Return the subject that a permission error names; None: the text is something else."""
+    match = _REFUSED.search(text)
+    return match[2] if match else None
+
+
+def _command(topic: str, sid: bytes) -> bytes:
+    return b"SUB %b %b\r\n" % (subject_of(topic), sid)
+
+
+def _chunks(pairs: Sequence[tuple[str, bytes]]) -> Iterator[Sequence[tuple[str, bytes]]]:
+    return (pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK))

@@ -1,0 +1,125 @@
+"""NATS servers of our own: on free ports, in temporary folders, to be killed and frozen."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+PATIENCE = 15.0
+
+
+def binary() -> str:
+    """Return the server to test with: ``FAST_CHANNELS_NATS_SERVER``, or the one on PATH."""
+    found = os.environ.get("FAST_CHANNELS_NATS_SERVER") or shutil.which("nats-server")
+    if not found:
+        raise RuntimeError("nats-server is not on PATH; run: make setup")
+    return found
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Server:
+    """One ``nats-server`` process, restarted on the same port and with the same options."""
+
+    def __init__(self, folder: Path, config: str = "", *, jetstream: bool = True) -> None:
+        self.port = free_port()
+        self.folder = folder / str(self.port)
+        self.folder.mkdir()
+        self.config = config
+        self.jetstream = jetstream
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"nats://{self.address}"
+
+    def configure(self) -> Path:
+        """Write its configuration as of now; return the file."""
+        lines = [
+            f'listen: "{self.address}"',
+            f'log_file: "{self.folder}/log"',
+            f'server_name: "s{self.port}"',
+            self.config,
+        ]
+        if self.jetstream:
+            lines.append(f'jetstream {{ store_dir: "{self.folder}/jetstream" }}')
+        file = self.folder / "nats.conf"
+        file.write_text("\n".join(lines) + "\n")
+        return file
+
+    def launch(self) -> None:
+        """It runs, and will answer soon."""
+        command = [binary(), "-c", str(self.configure())]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+        )
+
+    def start(self) -> "Server":
+        """It answers."""
+        self.launch()
+        self.wait()
+        return self
+
+    def wait(self) -> None:
+        """Return when it takes connections."""
+        assert self.process is not None
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
+                    if probe.recv(4) == b"INFO":
+                        return
+            except OSError:
+                pass
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise RuntimeError(
+                    f"nats-server did not start: {(self.folder / 'log').read_text()}"
+                )
+            time.sleep(0.01)
+
+    def signal(self, number: int) -> None:
+        """The process gets the signal."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """It is gone, as with ``kill -9``."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def freeze(self) -> None:
+        """It holds its connections and does nothing."""
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        self.signal(signal.SIGCONT)
+
+
+@contextmanager
+def running(folder: Path, config: str = "", *, jetstream: bool = True) -> Generator[Server]:
+    """A server for the time of the ``with``."""
+    server = Server(folder, config, jetstream=jetstream)
+    try:
+        yield server.start()
+    finally:
+        server.kill()
