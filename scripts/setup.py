@@ -33,6 +33,7 @@ BROKERS = {
     # program: (Debian package, Homebrew formula)
     "redis-server": ("redis-server", "redis"),
     "initdb": ("postgresql", "postgresql"),
+    "nats-server": ("nats-server", "nats-server"),
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
