@@ -176,7 +176,9 @@ def certificate(folder: Path, name: str, issuer: str | None = None) -> None:
     """Write ``name.key`` and ``name.crt``; without an issuer it may issue others."""
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     command += ["-keyout", f"{name}.key", "-out", f"{name}.crt", "-subj", f"/CN={name}"]
-    if issuer is not None:
+    if issuer is None:
+        command += ["-addext", "keyUsage=critical,keyCertSign"]  # Python 3.13 insists on it
+    else:
         command += ["-CA", f"{issuer}.crt", "-CAkey", f"{issuer}.key"]
         command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
         command += ["-addext", "basicConstraints=critical,CA:FALSE"]
