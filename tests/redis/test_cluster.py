@@ -172,6 +172,7 @@ class Breakable:
             await asyncio.to_thread(self.cluster.settle)
 
 
+@pytest.mark.long
 class TestCluster(Breakable, SpreadBackendTests):
     queue_capacity = 100
 
@@ -179,6 +180,7 @@ class TestCluster(Breakable, SpreadBackendTests):
         return redis_backend(parse_hosts([self.cluster.url]))
 
 
+@pytest.mark.long
 class TestClusterLayer(Breakable, SpreadLayerTests):
     def build_layer(self, **options: Any) -> RedisChannelLayer:
         return RedisChannelLayer([self.cluster.url], **options)

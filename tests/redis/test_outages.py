@@ -226,6 +226,7 @@ async def test_an_unreachable_server_is_told_at_opening_and_leaves_nothing(
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+@pytest.mark.long
 async def test_an_outage_is_not_met_with_a_storm_of_attempts(server: Server, make: Make) -> None:
     async with proxied(server.port) as proxy:
         layer = make(proxy.url)

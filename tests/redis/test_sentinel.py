@@ -137,6 +137,7 @@ class Breakable:
             await asyncio.to_thread(self.trio.settle)
 
 
+@pytest.mark.long
 class TestSentinel(Breakable, BackendTests, QueueTests):
     queue_capacity = 100
 
@@ -144,6 +145,7 @@ class TestSentinel(Breakable, BackendTests, QueueTests):
         return RedisBackend(parse_hosts([self.trio.url]))
 
 
+@pytest.mark.long
 class TestSentinelLayer(Breakable, LayerTests):
     def build_layer(self, **options: Any) -> RedisChannelLayer:
         return RedisChannelLayer([self.trio.url], **options)

@@ -363,8 +363,15 @@ class ClusterBackend(Backend):
             await together(self._move(node, topics) for node, topics in moves.items())
             self._lost &= self._placed.keys()
             if not self._lost:
+                await self._let_go()
                 return
             await asyncio.sleep(next(delays))
+
+    async def _let_go(self) -> None:
+        """Nodes that have no slot any more are not connected to for ever."""
+        wanted = self._slots.masters() | {node.address for node in self._placed.values()}
+        gone = [self._nodes.pop(address) for address in self._nodes.keys() - wanted]
+        await together(node.close() for node in gone)
 
     async def _move(self, node: _Node, topics: list[str]) -> None:
         for topic in topics:
