@@ -60,17 +60,41 @@ ALONE: Final = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 """The environment in which pytest has the plugins that its options name, and no other."""
 
 
-def reports(python: str | Path, folder: Path, suite: str, *options: str) -> dict[str, str]:
-    """Return what pytest prints about the suite under each of the settings; all run at once."""
+ROOT: Final = Path(__file__).parents[2]
+UV: Final = next((str(uv) for uv in [ROOT / ".venv/bin/uv"] if uv.exists()), "uv")
+
+
+def run(*command: str | Path, cwd: Path = ROOT, status: int = 0) -> str:
+    """Return what the command prints."""
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, text=True, capture_output=True, timeout=280
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def built(folder: Path) -> Path:
+    """Return the wheel of core, which needs no package index."""
+    run(UV, "build", "--quiet", "--offline", "--wheel", "--package", "fast-channels", "-o", folder)
+    [wheel] = folder.glob("*.whl")
+    return wheel
+
+
+def reports(python: str | Path, folder: Path, suite: str, site: Path | None) -> dict[str, str]:
+    """Return what pytest prints about the suite under each of the settings; all run at once.
+
+    Packages are taken from the folder ``site`` first.
+    """
+    environment = ALONE | ({"PYTHONPATH": str(site)} if site else {})
     running: dict[str, subprocess.Popen[str]] = {}
     try:
         for number, (name, setting) in enumerate(SETTINGS.items()):
             package = folder / str(number)
             package.mkdir()
             (package / "test_mine.py").write_text(suite, encoding="utf-8")
-            command = [str(python), "-m", "pytest", "-rs", "-W", "error", *setting, *options]
+            command = [str(python), "-m", "pytest", "-rs", "-W", "error", *setting]
             running[name] = subprocess.Popen(
-                command, cwd=package, env=ALONE, stdout=subprocess.PIPE, text=True
+                command, cwd=package, env=environment, stdout=subprocess.PIPE, text=True
             )
         return {name: process.communicate(timeout=280)[0] for name, process in running.items()}
     finally:

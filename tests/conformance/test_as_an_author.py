@@ -1,17 +1,13 @@
-"""The kit as an author has it: the wheel in an empty environment, and one class with one method."""
+"""The kit as an author has it: the wheel in an empty environment, with its extra ``testing``."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from .author import BACKEND, EVERYTHING, outcome, reports, same_outcome
+from .author import BACKEND, EVERYTHING, UV, built, outcome, reports, run, same_outcome
 from .subject import clauses
-
-ROOT = Path(__file__).parents[2]
-UV = next((str(uv) for uv in [ROOT / ".venv/bin/uv"] if uv.exists()), "uv")
 
 XFAIL = """
     @pytest.mark.xfail(reason="this broker carries text only", strict=True)
@@ -29,22 +25,10 @@ class TextBackend(MemoryBackend):
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]  # builds, installs from an index
 
 
-def run(*command: str | Path, cwd: Path = ROOT, status: int = 0) -> str:
-    """Return what the command prints."""
-    done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, text=True, capture_output=True, timeout=280
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of core."""
-    folder = tmp_path_factory.mktemp("dist")
-    run(UV, "build", "--quiet", "--wheel", "--package", "fast-channels", "--out-dir", folder)
-    [built] = folder.glob("*.whl")
-    return built
+    return built(tmp_path_factory.mktemp("dist"))
 
 
 def environment(folder: Path, *packages: str) -> Path:
@@ -64,7 +48,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def printed(python: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What pytest prints about all suites, under every setting."""
-    return reports(python, tmp_path_factory.mktemp("packages"), EVERYTHING)
+    return reports(python, tmp_path_factory.mktemp("packages"), EVERYTHING, None)
 
 
 def test_every_clause_runs_alike_under_every_plugin(printed: dict[str, str]) -> None:
