@@ -59,8 +59,11 @@ class MemoryQueue:
         self._takers: deque[asyncio.Future[None]] = deque()
         self._lock = threading.Lock()
 
-    def put(self, layer: object, payload: bytes, expires_in: float, capacity: int) -> None:
-        """The job is last in the queue; raises ``ChannelFull`` if it has ``capacity`` already."""
+    def put(self, payload: bytes, expires_in: float, capacity: int, layer: object = None) -> None:
+        """The job is last in the queue; raises ``ChannelFull`` if it has ``capacity`` already.
+
+        Plugins are told of jobs that expired as losses of ``layer``.
+        """
         with self._looked_at(layer):
             if len(self.jobs) >= capacity:
                 self._drop_expired()
@@ -75,7 +78,7 @@ class MemoryQueue:
             self.jobs.appendleft(job)
             self._wake_one()
 
-    async def take(self, layer: object, waiting: "set[asyncio.Future[None]]") -> MemoryJob:
+    async def take(self, waiting: "set[asyncio.Future[None]]", layer: object = None) -> MemoryJob:
         """Wait for the first job that has not expired; ``waiting`` holds what it waits for."""
         while True:
             with self._looked_at(layer):
@@ -207,11 +210,11 @@ class MemoryQueues:
     async def put(self, queue: str, payload: bytes, expires_in: float, /) -> None:
         """The job is last in the queue."""
         capacity = self._layer.options.queue_capacity_of(queue.partition(":q.")[2])
-        self._broker.queue(queue).put(self._layer, payload, expires_in, capacity)
+        self._broker.queue(queue).put(payload, expires_in, capacity, self._layer)
 
     async def take(self, queue: str, /) -> MemoryJob:
         """Wait for the first job."""
-        return await self._broker.queue(queue).take(self._layer, self._waiting)
+        return await self._broker.queue(queue).take(self._waiting, self._layer)
 
     def close(self) -> None:
         """Nobody waits any more."""
