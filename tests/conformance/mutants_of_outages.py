@@ -86,7 +86,7 @@ class GapBeforeConfirmed(BreakableBackend):
     """Tells the gap, then restores."""
 
     async def restore(self) -> None:
-        asyncio.get_running_loop().call_later(0.002, self.restore_late)
+        asyncio.get_running_loop().call_later(0.05, self.restore_late)
 
     def restore_late(self) -> None:
         if self.connected:
@@ -102,7 +102,7 @@ class SpeaksLater(BreakableBackend):
     def tell(self) -> None:
         self.ready = False
         super().tell()
-        asyncio.get_running_loop().call_later(0.005, setattr, self, "ready", True)
+        asyncio.get_running_loop().call_later(0.05, setattr, self, "ready", True)
 
     async def publish(self, publications: Sequence[Publication], /) -> None:
         if not self.ready:
