@@ -203,6 +203,17 @@ async def test_a_loss_on_the_topic_of_the_node_is_told_to_its_channels(make: Mak
     assert await read_to_fence(layer, channel) == [gap(None)]
 
 
+async def test_a_loss_on_a_group_and_the_node_is_told_to_each_channel_once(make: Make) -> None:
+    layer = make(gaps=True)
+    member, other, loner = [await layer.new_channel() for _ in range(3)]
+    await layer.group_add("a", member)
+    await layer.group_add("b", other)
+    layer.backend.inbox.gap(LOST, ["fc:g.a", node_of(member)])
+    assert await read_to_fence(layer, member) == [gap("a")]
+    assert await read_to_fence(layer, other) == [gap(None)]
+    assert await read_to_fence(layer, loner) == [gap(None)]
+
+
 async def test_a_loss_on_no_topics_is_told_to_nobody(make: Make) -> None:
     layer = make(gaps=True)
     channel = await layer.new_channel()

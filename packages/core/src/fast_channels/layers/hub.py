@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Collection
 from typing import Final
 
 from fast_channels.layers.counters import LossReport
@@ -147,13 +148,23 @@ class Hub:
         members = topic.snapshot() if topic.group is not None else list(self.mailboxes.values())
         self._enqueue(_Pending(topic, members, dict(gap_message(topic.group)), None))
 
-    def gap_anywhere(self, own: Topic) -> None:
-        """Every channel is told once for each of its groups, or once if it has none."""
-        for topic in self.topics.values():
-            if topic.group is not None and topic.members:
+    def gap_on(self, names: Collection[str]) -> None:
+        """Members of the topics' groups are told, once for each group.
+
+        Where the node's own topic is among them, so is every channel that is in none of the groups.
+        """
+        own: Topic | None = None
+        for name in names:
+            topic = self.topics.get(name)
+            if topic is not None and topic.group is None:
+                own = topic
+            elif topic is not None and topic.members:
                 self.gap(topic)
-        loners = [mailbox for mailbox in self.mailboxes.values() if not mailbox.topics]
-        self._enqueue(_Pending(own, loners, dict(gap_message(None)), None))
+        if own is not None:
+            named = set(names)
+            boxes = self.mailboxes.values()
+            others = [box for box in boxes if not box.topics or named.isdisjoint(box.topics)]
+            self._enqueue(_Pending(own, others, dict(gap_message(None)), None))
 
     @property
     def group_count(self) -> int:

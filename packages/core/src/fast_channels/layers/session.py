@@ -317,11 +317,7 @@ class Session:
             self._expect_nothing()
         self._note_gap(cause, topics)
         if self._options.gaps:
-            if topics is None:
-                self.hub.gap_anywhere(self._own_topic)
-            else:
-                for record in records:
-                    self.hub.gap(record)
+            self.hub.gap_on(names)
             self.hub.drain()
 
     def _unpack(self, topic: str, record: Topic, payload: bytes) -> None:
