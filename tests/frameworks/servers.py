@@ -73,6 +73,9 @@ class Server:
     stop_code: int | None = None
     """What ``disconnect()`` gets then, if it is called; None: it never is."""
 
+    outstays: bool = False
+    """Told to stop, it ends when the last client has left by itself."""
+
     stop_tells: bool = True
     """``disconnect()`` is called for sure then."""
 
@@ -99,6 +102,8 @@ SERVERS = {
         "hypercorn --bind 127.0.0.1:0 --graceful-timeout 1 {application}",
         r"Running on http://127\.0\.0\.1:(\d+)",
         client_code=1006,
+        # It awaits asyncio.Server.wait_closed(), which waits for connections since 3.12.1.
+        outstays=sys.version_info >= (3, 12, 1),
         stop=1001,
         stop_code=1001,
     ),
