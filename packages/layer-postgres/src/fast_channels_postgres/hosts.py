@@ -39,13 +39,18 @@ class Host(NamedTuple):
 
 
 class Source:
-    """Makes connections to the first host of a URL that is up and takes writes."""
+    """Makes connections to the first host of a URL that is up and takes writes.
 
-    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+    A pooler is not asked whether it does.
+    """
+
+    def __init__(
+        self, url: str, options: Mapping[str, Any] | None = None, *, pooler: bool = False
+    ) -> None:
         self._url = url
         self._hosts = parse_hosts(url)
         self._options = dict(options or {})
-        if "target_session_attrs" not in parse_qs(urlsplit(url).query):
+        if not pooler and "target_session_attrs" not in parse_qs(urlsplit(url).query):
             self._options.setdefault("target_session_attrs", "primary")
 
     def __repr__(self) -> str:

@@ -37,7 +37,7 @@ class PostgresChannelLayer(BaseChannelLayer):
         super().__init__(**options)
         self._source: Connects
         if url is not None:
-            self._source = Source(url, connect_options)
+            self._source = Source(url, connect_options, pooler=listen_url is not None)
         elif pool is not None:
             self._source = PoolSource(pool)
         self._direct = Source(listen_url, connect_options) if listen_url is not None else None

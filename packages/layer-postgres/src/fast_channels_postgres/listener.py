@@ -105,7 +105,7 @@ class Listener:
             del self._topics[topic]
         self._let_go(Counter(map(shard_name, left)))
 
-    async def watch(self, topics: Collection[str], wake: Callable[[], None]) -> None:
+    def attend(self, topics: Collection[str], wake: Callable[[], None]) -> None:
         """``wake`` is called for each notification of these topics, and of no others."""
         for topic in [topic for topic in topics if topic not in self._wakes]:
             self._wakes[topic] = wake
@@ -114,6 +114,9 @@ class Listener:
         for topic in left:
             del self._wakes[topic]
         self._let_go(Counter(map(shard_name, left)))
+
+    async def hears(self, topics: Iterable[str]) -> None:
+        """The server delivers topics that are attended to."""
         await self._listen(map(shard_name, topics))
 
     async def close(self) -> None:

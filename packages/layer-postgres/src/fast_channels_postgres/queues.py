@@ -322,13 +322,16 @@ class PostgresQueues:
                 continue
             if not came or not self._takers:
                 await self._wait(LOOK_SECONDS)
+        if self._listener is not None:
+            self._listener.attend((), self._woken.set)
 
     async def _look(self) -> bool:
         """Take what is there, and renew leases; return whether anything came."""
         loop, link = self._opened()
         assert self._listener is not None
         queues = {queue: len(takers) for queue, takers in self._takers.items()}
-        await self._listener.watch(queues, self._woken.set)
+        self._listener.attend(queues, self._woken.set)
+        await self._listener.hears(queues)
         link.start()
         connection = await link.ready()
         lease = timedelta(seconds=LEASE_SECONDS)
