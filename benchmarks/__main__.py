@@ -27,6 +27,7 @@ SCENARIOS = (
     "sync",
     "redis_layers",
     "redis_broadcast",
+    "postgres_layers",
 )
 
 

@@ -68,7 +68,8 @@ class Server:
 
     password = "kit-secret"
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, auth: str = "scram-sha-256", **settings: str) -> None:
+        self.auth = auth
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="fc-postgres-"))
         self.data = self.folder / "data"
@@ -92,7 +93,7 @@ class Server:
         secret = self.folder / "secret"
         secret.write_text(self.password)
         secret.chmod(0o644)
-        command = ["initdb", "-D", str(self.data), "-U", "kit", "-A", "scram-sha-256"]
+        command = ["initdb", "-D", str(self.data), "-U", "kit", "-A", self.auth]
         command += ["--pwfile", str(secret), "-E", "UTF8", "--locale", "C", "--no-sync"]
         self._run(*command)
         return self
@@ -179,9 +180,9 @@ class Server:
 
 
 @contextmanager
-def running(**settings: str) -> Generator[Server]:
+def running(auth: str = "scram-sha-256", **settings: str) -> Generator[Server]:
     """A server for the time of the ``with``."""
-    server = Server(**settings)
+    server = Server(auth, **settings)
     try:
         yield server.create().start()
     finally:

@@ -21,7 +21,11 @@ PING_LIMIT: Final = 3.0
 
 PATIENCE: Final = 2.0
 """Seconds from the loss of a connection during which its users wait for it to come back; after
-that they fail at once."""
+that they wait for one attempt."""
+
+GRACE: Final = 1.0
+LONGEST_DELAY: Final = 0.5
+"""Seconds between two attempts, at most."""
 
 UNSENT: Final = "; nothing was sent"
 
@@ -61,6 +65,8 @@ class Link:
         self._cause: Exception | None = None
         """Why the last one ended."""
         self._down_since = 0.0
+        self._begun = self._failed = 0
+        """The numbers of the attempt that began last, and of the one that failed last."""
 
     async def open(self) -> None:
         """Connected; raises ``BackendUnavailable``, and then it is not tried again."""
@@ -87,18 +93,22 @@ class Link:
             await self.connection.close()
             self.connection = None
 
-    async def ready(self, patience: float = PATIENCE) -> Connection:
+    async def ready(self) -> Connection:
         """Return the connection, as soon as there is one.
 
-        Raises ``BackendUnavailable`` when it has been gone for longer than ``patience`` seconds.
+        Raises ``BackendUnavailable`` when it has been gone for longer than ``PATIENCE`` and one
+        more attempt has failed, or lasts longer than ``GRACE``.
         """
+        seen = self._begun
+        last = max(self._down_since + PATIENCE, time.monotonic() + GRACE)
         while (connection := self.connection) is None or connection.lost is not None:
-            left = self._down_since + patience - time.monotonic()
-            if self._closed or left <= 0:
+            now = time.monotonic()
+            tried = self._failed > seen and now >= self._down_since + PATIENCE
+            if self._closed or tried or now >= last:
                 raise BackendUnavailable(f"{str(self._problem).removesuffix(UNSENT)}{UNSENT}")
             waiter = self._loop.create_future()
             self._waiters.add(waiter)
-            timer = self._loop.call_later(min(left, 60.0) + 0.001, _resolve, waiter)
+            timer = self._loop.call_later(last - now + 0.001, _resolve, waiter)
             try:
                 await waiter
             finally:
@@ -157,12 +167,16 @@ class Link:
             self._lost.clear()
 
     async def _connect_again(self) -> Connection:
-        delays, began, told = reconnect_delays(), time.monotonic(), time.monotonic()
+        delays = reconnect_delays(most=LONGEST_DELAY)
+        began, told = time.monotonic(), time.monotonic()
         while True:
+            self._begun += 1
             try:
                 connection = await self._attempt()
             except Exception as error:  # whatever it is: giving up would be deafness for good
                 self._problem = error
+                self._failed = self._begun
+                self._wake()
             else:
                 if (down := time.monotonic() - began) > 0.1:
                     logger.warning(

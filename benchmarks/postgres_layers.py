@@ -1,0 +1,102 @@
+"""The PostgreSQL layer against a floor, plain asyncpg and Litestar.
+
+One private server on loopback, uvloop, messages of 100 bytes; CPU is that of the measured Python
+process, the server's where it says so.
+
+- one group, many groups: 64 concurrent senders, messages for each second, and CPU for each.
+- four processes: the same in four at once.
+- 10,000 groups with one member each, against 100: CPU for a message, sent and delivered.
+- lone: from one send to its arrival, median.
+- group's size: the server's CPU for a message to 1,000 members, against one, in another process.
+
+The floor is ``postgres_sides.Floor``: one prepared statement for each batch of 64.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from statistics import median
+
+import psutil
+from tests.postgres.servers import Server, running
+
+from benchmarks.processes import OURS, ROUNDS, in_turns, install, measure
+from benchmarks.table import Row, compare
+from benchmarks.table import measure as text
+
+WANTED = ("litestar>=2.25,<3", "asyncpg", "msgspec")
+
+
+def rows() -> Iterator[Row]:
+    """Yield a row for each comparison."""
+    litestar = install("litestar-postgres", *WANTED)
+    with server() as (port, cpu):
+
+        def take(case: str, *sides: str) -> list[dict[str, list[float]]]:
+            pythons = {"litestar": litestar}
+            return in_turns(
+                *((pythons.get(s, OURS), "postgres_worker", "uvloop", s, case, port) for s in sides)
+            )
+
+        def cases(*names: str) -> list[dict[str, list[float]]]:
+            worker = (OURS, "postgres_worker", "uvloop", "ours")
+            return in_turns(*((*worker, name, port) for name in names))
+
+        ours, floor, other = take("one_group", "ours", "floor", "litestar")
+        rate = ours["rate"]
+        yield compare("postgres", "one group, floor", rate, floor["rate"], "/s", at_least=0.25)
+        yield compare("postgres", "one group, Litestar", rate, other["rate"], "/s", at_least=100)
+        yield alone("one group, CPU", ours["cpu"], 15)
+        four, one = cases("four_processes", "one_group")
+        case = "four processes, one process"
+        yield compare("postgres", case, four["rate"], one["rate"], "/s", at_least=1)
+        ours, floor = take("many_groups", "ours", "floor")
+        yield alone("many groups, CPU", ours["cpu"], 15)
+        yield compare("postgres", "many groups, floor", ours["rate"], floor["rate"], "/s")
+        many, few = cases("many_thousand_groups", "hundred_groups")
+        case = "10,000 groups, 100 groups, CPU"
+        yield compare("postgres", case, many["cpu"], few["cpu"], "us", at_most=2)
+        ours, plain = take("lone", "ours", "plain")
+        case = "lone send, p50, asyncpg"
+        yield compare("postgres", case, ours["p50"], plain["p50"], "us", at_most=1.3)
+        # CPU of the server, which is no figure of the worker's, and so not taken by in_turns.
+        costs: dict[str, list[float]] = {"large": [], "small": []}
+        for _ in range(ROUNDS):
+            for size in costs:
+                before = cpu()
+                sent = measure(OURS, "postgres_worker", "uvloop", "ours", f"{size}_group", port)
+                costs[size].append((cpu() - before) / sent["messages"] * 1e6)
+        case = "server's CPU, 1,000 members, one"
+        yield compare("postgres", case, costs["large"], costs["small"], "us", at_most=1.3)
+
+
+def alone(case: str, values: list[float], limit: float) -> Row:
+    """Return the row of a figure that is compared with nothing."""
+    middle = median(values)
+    return Row("postgres", case, text(middle, "us"), "-", middle, " us", at_most=limit)
+
+
+@contextmanager
+def server() -> Generator[tuple[int, "Cpu"], None, None]:
+    """A server of our own for the time of the ``with``; yields its port and its CPU's clock."""
+    with running("trust", max_connections="200") as own:  # Litestar connects for each message
+        yield own.port, Cpu(own)
+
+
+class Cpu:
+    """What the server's processes have used, ended sessions included, in seconds."""
+
+    def __init__(self, server: Server) -> None:
+        assert server.process is not None
+        self._main = psutil.Process(server.process.pid)
+
+    def __call__(self) -> float:
+        """Return the seconds."""
+        total = 0.0
+        for process in (self._main, *self._main.children()):
+            try:
+                times = process.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            total += times.user + times.system
+        ended = self._main.cpu_times()
+        return total + ended.children_user + ended.children_system

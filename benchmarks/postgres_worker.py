@@ -1,0 +1,99 @@
+"""One measurement over PostgreSQL: ``<loop> <side> <case> <port>``; see postgres_layers.py."""
+
+import asyncio
+import json
+import sys
+from typing import Any, Final
+
+from benchmarks.postgres_sides import SIDES
+from benchmarks.redis_sides import Side
+from benchmarks.redis_worker import lone, many_groups, one_group
+from benchmarks.worker import MESSAGE, Score, Stopwatch, work
+
+
+async def main(name: str, case: str, port: str) -> dict[str, float]:
+    """Measure one case of one side."""
+    side = SIDES[name](int(port))
+    await side.open()
+    try:
+        result: dict[str, float] = await CASES[case](side, name, port)
+        return result
+    finally:
+        await side.close()
+
+
+async def deliveries(side: Side, groups: int) -> dict[str, float]:
+    """One member in each of so many groups: CPU for a message, sent and delivered by 64 senders."""
+    score = Score()
+    for number in range(groups):
+        await side.member(f"g{number}", lambda _: score.hit())
+    messages = 9_600
+
+    async def sender(first: int) -> None:
+        for number in range(first, messages, 64):
+            await side.send(f"g{number * 7 % groups}", MESSAGE)
+
+    watch = Stopwatch()
+    await asyncio.gather(*map(sender, range(64)))
+    await score.until(messages)
+    return {"cpu": watch.each(messages)}
+
+
+async def hundred_groups(side: Side, *_: str) -> dict[str, float]:
+    """100 groups."""
+    return await deliveries(side, 100)
+
+
+async def many_thousand_groups(side: Side, *_: str) -> dict[str, float]:
+    """10,000 groups."""
+    return await deliveries(side, 10_000)
+
+
+async def four_processes(side: Side, name: str, port: str) -> dict[str, float]:
+    """64 senders in each of four processes at once; messages of all for each second."""
+    command = [sys.executable, "-m", "benchmarks.postgres_worker", "uvloop", name, "one_group"]
+    pipe = asyncio.subprocess.PIPE
+    processes = [
+        await asyncio.create_subprocess_exec(*command, port, stdout=pipe) for _ in range(4)
+    ]
+    came = await asyncio.gather(*(process.communicate() for process in processes))
+    rates = [json.loads(out.splitlines()[-1])["rate"] for out, _ in came]
+    return {"rate": sum(rates)}
+
+
+async def group_of(side: Side, members: int) -> dict[str, float]:
+    """One group, one message each 5 ms; how many there were, for the server's CPU."""
+    score = Score()
+    for _ in range(members):
+        await side.member("room", lambda _: score.hit())
+    messages = 400
+    for number in range(messages):
+        await side.send("room", MESSAGE)
+        await score.until((number + 1) * members)
+        await asyncio.sleep(0.005)  # a server that waits longer has colder caches
+    return {"messages": messages}
+
+
+async def large_group(side: Side, *_: str) -> dict[str, float]:
+    """1,000 members."""
+    return await group_of(side, 1_000)
+
+
+async def small_group(side: Side, *_: str) -> dict[str, float]:
+    """One member."""
+    return await group_of(side, 1)
+
+
+CASES: Final[dict[str, Any]] = {
+    "one_group": one_group,
+    "many_groups": many_groups,
+    "lone": lone,
+    "hundred_groups": hundred_groups,
+    "many_thousand_groups": many_thousand_groups,
+    "four_processes": four_processes,
+    "large_group": large_group,
+    "small_group": small_group,
+}
+
+if __name__ == "__main__":
+    work(main)
