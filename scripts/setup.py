@@ -31,6 +31,7 @@ OLDEST_PYTHON = (3, 11)
 OLDEST_UV = (0, 9, 8)  # as required-version of pyproject.toml, which says why
 BROKERS = {
     # program: (Debian package, Homebrew formula)
+    "nats-server": ("nats-server", "nats-server"),
     "redis-server": ("redis-server", "redis"),
     "initdb": ("postgresql", "postgresql"),
     "nats-server": ("nats-server", "nats-server"),

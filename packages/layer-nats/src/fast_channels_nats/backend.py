@@ -12,8 +12,8 @@ from fast_channels_nats.pool import Pool
 from fast_channels_nats.queues import NatsJob, NatsQueues
 from fast_channels_nats.requests import Requests
 from fast_channels_nats.server import Server
-from fast_channels_nats.subjects import subject_of
-from fast_channels_nats.subscriber import Subscriber, refused_subject
+from fast_channels_nats.subjects import refused_subject, subject_of
+from fast_channels_nats.subscriber import Subscriber
 
 MOST_HEADS: Final = 16_384
 """Topics whose command is kept half packed."""

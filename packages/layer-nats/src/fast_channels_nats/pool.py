@@ -1,7 +1,7 @@
 """The servers to try: those that were named, and those of their cluster that they tell of."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fast_channels_nats.server import Server
@@ -27,7 +27,9 @@ class Pool:
 
     def learn(self, info: dict[str, Any]) -> None:
         """Take over the addresses that a server tells of its cluster; the named ones stay."""
-        told: Iterable[str] = info.get("connect_urls") or ()
+        told: Sequence[str] = info.get("connect_urls") or ()
+        if not told:
+            return  # it tells of nobody, which is not the same as that there is nobody
         known = {(server.host, server.port) for server in self._named}
         circle = [server for server in self._circle if (server.host, server.port) in known]
         here = self._named[0]

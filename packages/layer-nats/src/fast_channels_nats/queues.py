@@ -29,27 +29,43 @@ class NatsJob:
         self.message = message
         self.payload = message.payload
         self._queues = queues
-        self._takers = takers
+        self.takers = takers
         self._ended = False
 
     async def done(self) -> None:
-        """The job is finished and gone from JetStream.
+        """The job is finished, and gone from JetStream when the server has read it.
 
-        Raises ``BackendUnavailable`` when the server does not say so; the job may come again.
+        Raises ``BackendUnavailable`` when there is no connection: the job will come again.
         """
-        if self._end():
-            await self._queues.requests.ask(self.message.reply, DONE)
-            await self._takers.stream.forget_pieces(self.message)
+        if await self._tell(DONE):
+            self._queues.forget_pieces(self)
 
     async def release(self) -> None:
         """The job is first in its queue again, unless it was finished or released already."""
-        if self._end():
-            await self._queues.requests.ask(self.message.reply, BACK)
+        await self._tell(BACK)
 
     def give_back(self) -> None:
-        """As ``release``, without waiting for the server."""
+        """As ``release``, without waiting for a connection."""
         if self._end():
             self._queues.back(self.message)
+
+    async def _tell(self, word: bytes) -> bool:
+        # The server is not waited for: who is cancelled while it waits could not take it back.
+        if self._ended:
+            return False
+        try:
+            link = self._queues.requests.link
+            connection = link.connection or await link.ready()
+        except BackendUnavailable:
+            self._end()
+            raise
+        if not self._end():
+            return False
+        ended = self.takers.stream.ended
+        answer = self._queues.requests.post(connection, self.message.reply, word)
+        ended.add(answer)
+        answer.add_done_callback(ended.discard)
+        return True
 
     def _end(self) -> bool:
         ended, self._ended = self._ended, True
@@ -138,6 +154,11 @@ class NatsQueues:
         connection = self.requests.link.connection
         if connection is not None:
             connection.write(packed(message.reply, BACK))
+
+    def forget_pieces(self, job: NatsJob) -> None:
+        """The pieces of a finished job go, too, when the server comes to it."""
+        if job.payload is not job.message.payload:
+            self._run(job.takers.stream.forget_pieces(job.message))
 
     def _at(self, queue: str) -> Takers:
         takers = self._queues.get(queue)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_nats.connection import Connection, ConnectionLost, Message, retrieve
 from fast_channels_nats.link import Link
+from fast_channels_nats.subjects import refused_subject
 
 ANSWER_SECONDS: Final = 4.0
 REPLIES: Final = b"0"
@@ -72,16 +73,12 @@ class Requests:
         Raises ``BackendUnavailable`` where the server refuses it.
         """
         connection = self.link.connection or await self.link.ready()
-        command = packed(subject, payload, reply, head)
-        if self._connection is not connection:
-            self._connection = connection
-            self._subscribed.clear()
-        if sid not in self._subscribed:
-            self._subscribed.add(sid)
-            command = b"SUB %b.%b.* %b\r\n" % (self._inbox, sid, sid) + command
-        refusals = await connection.flush(command)
-        if refusals:
-            raise BackendUnavailable(f"{connection.name} refused: {refusals[0]}")
+        command = self._subscribing(connection, sid) + packed(subject, payload, reply, head)
+        mine = (None, subject.decode(), self._answers(sid).decode())
+        for text in await connection.flush(command):
+            if refused_subject(text) in mine:
+                self._subscribed.discard(sid)
+                raise BackendUnavailable(f"{connection.name} refused: {text}")
 
     async def close(self, patience: float) -> None:
         """Nothing comes any more, and what was sent is with the server, if it answers in time."""
@@ -93,6 +90,24 @@ class Requests:
             answer = connection.flush(command)
             answer.add_done_callback(retrieve)
             await asyncio.wait([answer], timeout=patience)
+
+    def post(
+        self, connection: Connection, subject: bytes, payload: bytes
+    ) -> "asyncio.Future[Message]":
+        """Write a question at once; the future gets the answer, if one comes."""
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        reply = self.inbox(REPLIES)
+        self._asked[reply] = answer
+
+        def ended(answer: "asyncio.Future[Message]") -> None:
+            self._asked.pop(reply, None)
+            if not answer.cancelled():
+                answer.exception()  # nobody has to wait for it
+
+        answer.add_done_callback(ended)
+        ahead = self._subscribing(connection, REPLIES)
+        connection.write(ahead + packed(subject, payload, reply))
+        return answer
 
     async def ask(self, subject: bytes, payload: bytes = b"", head: bytes = b"") -> Message:
         """Return the answer; raises ``BackendUnavailable`` where there is none in time."""
@@ -114,6 +129,19 @@ class Requests:
         if status_of(message) == NO_RESPONDERS:
             raise Refused("JetStream does not answer: nobody listens", NO_RESPONDERS)
         return message
+
+    def _answers(self, sid: bytes) -> bytes:
+        return b"%b.%b.*" % (self._inbox, sid)
+
+    def _subscribing(self, connection: Connection, sid: bytes) -> bytes:
+        """Return the command that subscribes to answers; empty if the connection has done so."""
+        if self._connection is not connection:
+            self._connection = connection
+            self._subscribed.clear()
+        if sid in self._subscribed:
+            return b""
+        self._subscribed.add(sid)
+        return b"SUB %b %b\r\n" % (self._answers(sid), sid)
 
     def _answer(self, message: Message) -> None:
         answer = self._asked.get(message.subject)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from fast_channels.exceptions import BackendUnavailable, ChannelFull, InvalidChannelLayerError
 from fast_channels_nats.connection import Message
-from fast_channels_nats.requests import NO_RESPONDERS, Refused, Requests, answered
+from fast_channels_nats.requests import ANSWER_SECONDS, NO_RESPONDERS, Refused, Requests, answered
 from fast_channels_nats.subjects import parts_of, stream_of, subject_of
 
 WORKERS: Final = "workers"
@@ -43,6 +43,8 @@ class QueueStream:
         self.name = stream_of(queue)
         self.expired = 0
         """Jobs that nobody took in time, as far as this process noticed."""
+        self.ended: set[asyncio.Future[Message]] = set()
+        """The server's answers, not come yet, that a job is done or released."""
         self._subject = subject_of(queue)
         self._parts = parts_of(queue)
         self._requests = requests
@@ -66,13 +68,16 @@ class QueueStream:
             payload = b""
         lines = b"".join(b"%b: %b\r\n" % item for item in headers.items())
         head = b"NATS/1.0\r\n" + lines + b"\r\n"
-        for last in (False, True):
+        for last in (False, False, True):
+            ended = set(self.ended)
             try:
                 answered(await self._requests.ask(self._subject, payload, head))
                 return
             except Refused as error:
                 if "maximum messages per subject" in str(error):
-                    if last or not await self._trim():
+                    if ended and not last:  # there is room as soon as the server has read these
+                        await asyncio.wait(ended, timeout=ANSWER_SECONDS)
+                    elif last or not await self._trim():
                         raise ChannelFull(
                             f"queue {self.queue!r} holds {self._capacity} jobs, its capacity"
                         ) from None

@@ -5,6 +5,10 @@ its dots, and a name may have dots anywhere, so in names they become ``/``, whic
 Case counts in NATS, too.
 """
 
+import re
+from typing import Final
+
+_REFUSED: Final = re.compile(r'for (Publish|Subscription) to "([^"]*)"')
 _STREAM = str.maketrans({":": "=", ".": "+"})
 
 
@@ -23,6 +27,12 @@ def parts_of(queue: str) -> bytes:
 def stream_of(queue: str) -> str:
     """Return the name of the stream that holds the queue, or how the names for a prefix begin."""
     return queue.translate(_STREAM)
+
+
+def refused_subject(text: str) -> str | None:
+    """Return the subject that a server's permission error names; None: it is another error."""
+    match = _REFUSED.search(text)
+    return match[2] if match else None
 
 
 def _halves(topic: str) -> tuple[str, str]:

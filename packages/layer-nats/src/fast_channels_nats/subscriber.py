@@ -6,7 +6,6 @@ topics; here a subscription is two entries in tables, and all that comes is hand
 
 import asyncio
 import itertools
-import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
@@ -16,12 +15,10 @@ from fast_channels.layers import Inbox
 from fast_channels_nats.connection import Connection, ConnectionLost, Message, retrieve
 from fast_channels_nats.link import PATIENCE, Link, logger
 from fast_channels_nats.server import STEP_SECONDS
-from fast_channels_nats.subjects import subject_of
+from fast_channels_nats.subjects import refused_subject, subject_of
 
 CHUNK: Final = 1_000
 """Subscriptions restored with one write, so that a server is not kept from others for long."""
-
-_REFUSED: Final = re.compile(r'for (Publish|Subscription) to "([^"]*)"')
 
 
 class Subscriber:
@@ -156,12 +153,6 @@ class Subscriber:
             self._inbox.deliver(topic, message.payload)
         else:
             self._others(message)
-
-
-def refused_subject(text: str) -> str | None:
-    """Return the subject that a permission error names; None: the text is something else."""
-    match = _REFUSED.search(text)
-    return match[2] if match else None
 
 
 def _command(topic: str, sid: bytes) -> bytes:

@@ -50,6 +50,8 @@ class Takers:
         """What was asked for, by the subject of the answer, and when it is overdue."""
         self._changed = asyncio.Event()
         self._asking: asyncio.Task[None] | None = None
+        self._refused = False
+        """The server has ended a request for a job otherwise than for lack of jobs."""
         self._closed = False
 
     async def take(self) -> "NatsJob":
@@ -117,7 +119,12 @@ class Takers:
                 await self._requests.link.ready(math.inf)
                 await self.stream.make_consumer()
                 await self._pull()
-                delays = reconnect_delays(most=LONGEST_DELAY)
+                if self._refused:
+                    # A server of 2.9 breaks a stream made while it deletes one of that name.
+                    self._refused = False
+                    await asyncio.sleep(next(delays))
+                else:
+                    delays = reconnect_delays(most=LONGEST_DELAY)
             except InvalidChannelLayerError as error:
                 self._fail(error)
             except BackendUnavailable as error:
@@ -160,4 +167,5 @@ class Takers:
         if status is None:
             self._job_came(self, message)
         elif status not in PASSING:
+            self._refused = True
             self.stream.doubt()

@@ -1,0 +1,139 @@
+"""Whatever happens to the server: the listener comes back and tells the gap once.
+
+Every test ends with a message that arrives, so what it shows is that nobody is deaf.
+"""
+
+import asyncio
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from fast_channels.exceptions import BackendUnavailable
+from fast_channels_nats import NatsChannelLayer
+
+from .conftest import Make
+from .servers import Server, running
+from .waiting import read_until, send_when_back, soon, until
+
+GAP = {"type": "channels.gap", "group": "room"}
+LAST = {"type": "last"}
+
+
+async def member(layer: NatsChannelLayer) -> str:
+    """Return a channel of the layer that is in the group."""
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    return channel
+
+
+async def test_a_killed_and_restarted_server_costs_one_gap(fragile: Server, make: Make) -> None:
+    here, there = make(fragile.url), make(fragile.url)
+    await here.open()
+    channel = await member(there)
+    reading = asyncio.create_task(there.receive(channel))
+    fragile.kill()
+    began = time.monotonic()
+    while time.monotonic() - began < 2.5:  # nothing hangs, and every failure says so
+        with pytest.raises(BackendUnavailable, match=str(fragile.port)):
+            await here.group_send("room", {"type": "lost"})
+        await asyncio.sleep(0.1)
+    assert not reading.done()
+    fragile.start()
+    back = time.monotonic()
+    await until(reading.done)
+    assert time.monotonic() - back < 5  # 2 s on a machine of its own
+    assert reading.result() == GAP
+    await send_when_back(here, "room", LAST)
+    assert await read_until(there, channel, LAST) == []
+
+
+async def test_what_was_reported_as_failed_is_not_delivered_later(
+    fragile: Server, make: Make
+) -> None:
+    here, there = make(fragile.url), make(fragile.url)
+    await here.open()
+    channel = await member(there)
+    fragile.kill()
+    await until(lambda: there.stats()["gaps"] == 0)
+    for number in range(20):
+        with pytest.raises(BackendUnavailable):
+            await here.group_send("room", {"type": "lost", "number": number})
+    fragile.start()
+    assert await soon(there.receive(channel)) == GAP
+    await send_when_back(here, "room", LAST)
+    assert await read_until(there, channel, LAST) == []
+
+
+async def test_many_subscriptions_are_restored(fragile: Server, make: Make) -> None:
+    here, there = make(fragile.url), make(fragile.url)
+    channel = await member(there)
+    for number in range(2_300):  # more than two writes' worth
+        await there.group_add(f"more-{number}", channel)
+    fragile.kill()
+    fragile.start()
+    await until(lambda: there.stats()["gaps"] == 1)
+    for group in ("more-0", "more-1150", "more-2299"):
+        await send_when_back(here, group, {"type": group})
+    await here.group_send("room", LAST)
+    came = [message["type"] for message in await read_until(there, channel, LAST)]
+    assert [kind for kind in came if kind != GAP["type"]] == ["more-0", "more-1150", "more-2299"]
+
+
+async def test_a_frozen_server_is_noticed_and_found_again(fragile: Server, make: Make) -> None:
+    here, there = make(fragile.url), make(fragile.url)
+    await here.open()
+    channel = await member(there)
+    fragile.freeze()
+    began = time.monotonic()
+    with pytest.raises(BackendUnavailable):
+        await here.group_send("room", {"type": "perhaps"})
+    assert time.monotonic() - began < 6
+    fragile.thaw()
+    await send_when_back(here, "room", LAST)
+    came = await read_until(there, channel, LAST)
+    assert came.count(GAP) == 1
+    assert all(message in (GAP, {"type": "perhaps"}) for message in came)
+
+
+async def test_a_server_that_only_stalls_costs_nothing(fragile: Server, make: Make) -> None:
+    here, there = make(fragile.url), make(fragile.url)
+    await here.open()
+    channel = await member(there)
+    fragile.freeze()
+    sending = asyncio.create_task(here.group_send("room", {"type": "late"}))
+    await asyncio.sleep(1.8)  # it is time that has to pass: longer than a sign of life may take
+    fragile.thaw()
+    await soon(sending)
+    await here.group_send("room", LAST)
+    assert await read_until(there, channel, LAST) == [{"type": "late"}]
+
+
+async def test_who_is_cut_off_for_reading_too_slowly_gets_one_gap(
+    tmp_path: Path, make: Make, prefix: str
+) -> None:
+    with running(tmp_path, "max_pending: 2000000, write_deadline: 1s") as server:
+        layer = make(server.url)
+        channel = await member(layer)
+        # The sender keeps the event loop, so nobody reads what comes.
+        flood(
+            server, f"{prefix}.g.room", b'{"type": "flood", "text": "%b"}' % (b"x" * 400_000), 100
+        )
+        await until(lambda: layer.stats()["gaps"] == 1)
+        await send_when_back(layer, "room", LAST)
+        came = await read_until(layer, channel, LAST)
+        assert came.count(GAP) == 1
+        assert len(came) < 100
+
+
+def flood(server: Server, subject: str, payload: bytes, count: int) -> None:
+    """The server has the payload so many times; this thread did nothing else meanwhile."""
+    with socket.create_connection(("127.0.0.1", server.port)) as sender:
+        sender.sendall(b'CONNECT {"verbose": false}\r\n')
+        for _ in range(count):
+            sender.sendall(b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(payload), payload))
+        sender.sendall(b"PING\r\n")
+        told = b""
+        while b"PONG" not in told:
+            told += sender.recv(4_096)

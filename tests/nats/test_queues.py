@@ -1,0 +1,96 @@
+"""Worker queues on JetStream, where a server, a worker or the time is against them."""
+
+import asyncio
+
+import nats
+import pytest
+
+from fast_channels.exceptions import ChannelFull
+
+from .conftest import Make
+from .servers import Server
+from .waiting import soon, until
+
+
+async def test_jobs_survive_a_killed_server(fragile: Server, make: Make) -> None:
+    layer = make(fragile.url)
+    for number in range(5):
+        await layer.send("jobs", {"type": "job", "number": number})
+    fragile.kill()
+    fragile.start()
+    other = make(fragile.url)
+    numbers = [(await soon(other.receive("jobs")))["number"] for _ in range(5)]
+    assert numbers == [0, 1, 2, 3, 4]
+
+
+async def test_expired_jobs_make_room_for_new_ones(server: Server, make: Make) -> None:
+    layer = make(server.url, queue_capacity=3, expiry=0.3)
+    for _ in range(3):
+        await layer.send("jobs", {"type": "old"})
+    with pytest.raises(ChannelFull, match="holds 3 jobs, its capacity"):
+        await layer.send("jobs", {"type": "too many"})
+    await asyncio.sleep(0.35)  # it is time that has to pass
+    await layer.send("jobs", {"type": "new"})
+    assert await soon(layer.receive("jobs")) == {"type": "new"}
+    assert layer.stats()["expired"] == 3
+
+
+async def test_an_expired_job_is_counted_by_the_worker_that_finds_it(
+    server: Server, make: Make
+) -> None:
+    layer = make(server.url, expiry=0.3)
+    await layer.send("jobs", {"type": "old"})
+    await asyncio.sleep(0.35)  # it is time that has to pass
+    worker = make(server.url)
+    receiving = asyncio.create_task(worker.receive("jobs"))
+    await worker.send("jobs", {"type": "new"})
+    assert await soon(receiving) == {"type": "new"}
+    assert worker.stats()["expired"] == 1
+
+
+async def test_layers_that_differ_in_capacity_share_a_queue(server: Server, make: Make) -> None:
+    small, large = make(server.url, queue_capacity=1), make(server.url, queue_capacity=2)
+    await small.send("jobs", {"type": "one"})
+    await large.send("jobs", {"type": "two"})
+    with pytest.raises(ChannelFull):
+        await large.send("jobs", {"type": "three"})
+    assert await soon(small.receive("jobs")) == {"type": "one"}
+    assert await soon(large.receive("jobs")) == {"type": "two"}
+
+
+async def test_a_queue_whose_stream_was_deleted_is_made_again(
+    server: Server, make: Make, prefix: str
+) -> None:
+    layer = make(server.url)
+    await layer.send("jobs", {"type": "lost"})
+    waiting = asyncio.create_task(layer.receive("other"))
+    await layer.send("other", {"type": "first"})
+    assert await soon(waiting) == {"type": "first"}
+    waiting = asyncio.create_task(layer.receive("other"))
+    operator = await nats.connect(server.url)
+    await operator.jetstream().delete_stream(f"{prefix}=q+jobs")
+    await operator.jetstream().delete_stream(f"{prefix}=q+other")
+    await operator.close()
+    streams = server.folder / "jetstream" / "jetstream" / "$G" / "streams"
+    await until(lambda: not (streams / f"{prefix}=q+jobs").exists())
+    await layer.send("jobs", {"type": "kept"})
+    await until(lambda: (streams / f"{prefix}=q+other").exists())
+    await layer.send("other", {"type": "second"})
+    assert await soon(layer.receive("jobs")) == {"type": "kept"}
+    assert await soon(waiting) == {"type": "second"}
+
+
+async def test_another_programs_job_and_message_are_read(
+    server: Server, make: Make, prefix: str
+) -> None:
+    layer = make(server.url)
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    other = await nats.connect(server.url)
+    await other.publish(f"{prefix}.g.room", b'{"type": "news"}', headers={"from": "elsewhere"})
+    await other.publish(f"{prefix}.g.room", b"\xff\x00 no message of ours")
+    await other.publish(f"{prefix}.g.room", b'{"type": "more"}')
+    await other.close()
+    assert await soon(layer.receive(channel)) == {"type": "news"}
+    assert await soon(layer.receive(channel)) == {"type": "more"}
+    assert layer.stats()["malformed"] == 1
