@@ -9,7 +9,7 @@ import pytest
 
 from fast_channels_nats import NatsChannelLayer
 
-from .servers import Server, running
+from .servers import Cluster, Server, running
 
 Make = Callable[..., NatsChannelLayer]
 
@@ -34,6 +34,17 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
     config = 'authorization { user: kit, password: "kit-secret" }'
     with running(tmp_path_factory.mktemp("guarded"), config) as own:
         yield own
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Cluster]:
+    """Three servers, for tests that kill some and start them again."""
+    three = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        three.start()
+        yield three
+    finally:
+        three.kill()
 
 
 @pytest.fixture

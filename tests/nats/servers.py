@@ -1,5 +1,6 @@
 """NATS servers of our own: on free ports, in temporary folders, to be killed and frozen."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 PATIENCE = 15.0
 
@@ -94,6 +96,13 @@ class Server:
                 )
             time.sleep(0.01)
 
+    def told(self) -> dict[str, Any]:
+        """Return what it tells of itself to who connects."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as probe:
+            line = probe.makefile("rb").readline()
+        told: dict[str, Any] = json.loads(line.removeprefix(b"INFO "))
+        return told
+
     def signal(self, number: int) -> None:
         """The process gets the signal."""
         assert self.process is not None
@@ -113,6 +122,45 @@ class Server:
     def thaw(self) -> None:
         """It goes on."""
         self.signal(signal.SIGCONT)
+
+
+class Cluster:
+    """Three servers with JetStream that know each other."""
+
+    def __init__(self, folder: Path) -> None:
+        ports = [free_port() for _ in range(3)]
+        routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
+        self.servers = [
+            Server(
+                folder,
+                f'cluster {{ name: kit, listen: "127.0.0.1:{port}", routes: [{routes}] }}\n'
+                'lame_duck_duration: "60s", lame_duck_grace_period: "30s"',
+            )
+            for port in ports
+        ]
+
+    @property
+    def urls(self) -> list[str]:
+        """Where they listen."""
+        return [server.url for server in self.servers]
+
+    def start(self) -> None:
+        """Those that were not running take connections."""
+        stopped = [server for server in self.servers if server.process is None]
+        for server in stopped:
+            server.launch()
+        for server in stopped:
+            server.wait()
+        deadline = time.monotonic() + PATIENCE
+        while any(len(server.told().get("connect_urls", ())) < 3 for server in self.servers):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the servers did not find each other")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """All are gone."""
+        for server in self.servers:
+            server.kill()
 
 
 @contextmanager

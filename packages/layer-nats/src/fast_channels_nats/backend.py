@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from fast_channels.exceptions import BackendUnavailable, MessageTooLarge, PublishFailed
-from fast_channels.layers import Backend, Inbox, Publication
+from fast_channels.layers import Backend, Inbox, Publication, WorkerQueues
 from fast_channels_nats.connection import Connection
 from fast_channels_nats.link import Link
 from fast_channels_nats.pool import Pool
@@ -35,7 +35,7 @@ class NatsBackend(Backend):
         inbox_prefix: str = "_INBOX",
     ) -> None:
         self.max_payload = self._limit = servers[0].max_payload
-        self.queues = Queues(self)
+        self.queues: WorkerQueues | None = Queues(self)
         self._servers = list(servers)
         self._capacity_of = capacity_of
         self._replicas = replicas

@@ -59,6 +59,8 @@ class Connection(asyncio.Protocol):
         self.message: Callable[[Message], None] = self.held.append
         self.subscribed: set[bytes] = set()
         """The subscriptions made while it was prepared, by their ids."""
+        self.prepared = False
+        """The servers of its cluster know of it."""
         self._loop = loop
         self._flushes: deque[asyncio.Future[list[str]]] = deque()
         self._refusals: list[str] = []

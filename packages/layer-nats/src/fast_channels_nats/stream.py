@@ -28,7 +28,7 @@ LASTS: Final = b"Fast-Channels-Lasts"
 PIECES: Final = b"Fast-Channels-Pieces"
 """Headers: milliseconds until the job expires; the id and the number of its pieces."""
 
-NO_STREAM, NO_CONSUMER, NO_MESSAGE, OTHER_CONFIG = 10059, 10014, 10037, 10058
+NO_STREAM, NO_CONSUMER, NO_MESSAGE = 10059, 10014, 10037
 NO_JETSTREAM: Final = (10039, 10076)
 NO_PLACE: Final = (10005, 10074)
 
@@ -176,15 +176,20 @@ class QueueStream:
             "num_replicas": replicas,
         }
         try:
-            try:
+            # A cluster of 2.9 does not always answer who creates what is there, so look first.
+            found = (await self._requests.call(f"STREAM.INFO.{self.name}"))["config"]
+        except Refused as error:
+            if error.code != NO_STREAM:
+                raise _explained(error, info) from error
+            found = None
+        try:
+            if found is None:
                 await self._requests.call(f"STREAM.CREATE.{self.name}", **config)
-            except Refused as error:
-                if error.code != OTHER_CONFIG:
-                    raise
-                found = await self._requests.call(f"STREAM.INFO.{self.name}")
-                config["max_age"] = max(config["max_age"], found["config"]["max_age"])
-                config["num_replicas"] = self._replicas or found["config"]["num_replicas"]
-                await self._requests.call(f"STREAM.UPDATE.{self.name}", **config)
+            else:
+                config["max_age"] = max(config["max_age"], found["max_age"])
+                config["num_replicas"] = self._replicas or found["num_replicas"]
+                if any(found.get(name) != value for name, value in config.items()):
+                    await self._requests.call(f"STREAM.UPDATE.{self.name}", **config)
         except Refused as error:
             raise _explained(error, info) from error
         self._age = config["max_age"] // 1_000_000_000
@@ -203,11 +208,16 @@ class QueueStream:
                 "max_waiting": 16_384,
                 "filter_subject": self._subject.decode(),
             }
-            await self._requests.call(
-                f"CONSUMER.DURABLE.CREATE.{self.name}.{WORKERS}",
-                stream_name=self.name,
-                config=config,
-            )
+            try:
+                await self._requests.call(f"CONSUMER.INFO.{self.name}.{WORKERS}")
+            except Refused as error:
+                if error.code != NO_CONSUMER:
+                    raise
+                await self._requests.call(
+                    f"CONSUMER.DURABLE.CREATE.{self.name}.{WORKERS}",
+                    stream_name=self.name,
+                    config=config,
+                )
             self._consumer = True
         if self._ahead is None:
             await self._set_clock()

@@ -13,6 +13,7 @@ from typing import Final
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Inbox
 from fast_channels_nats.connection import Connection, ConnectionLost, Message, retrieve
+from fast_channels_nats.everywhere import Everywhere
 from fast_channels_nats.link import PATIENCE, Link, logger
 from fast_channels_nats.server import STEP_SECONDS
 from fast_channels_nats.subjects import refused_subject, subject_of
@@ -25,6 +26,7 @@ class Subscriber:
     """Listens to topics over a link."""
 
     def __init__(self, link: Link, inbox: Inbox, others: Callable[[Message], None]) -> None:
+        self._everywhere = Everywhere()
         self._others = others
         """Told of what came for another subscription."""
         self._link = link
@@ -99,7 +101,9 @@ class Subscriber:
                 for text in refusals:
                     if refused_subject(text) in mine:
                         raise BackendUnavailable(f"{connection.name} refused: {text}")
-                return
+                await self._everywhere.confirm(connection)
+                if connection.lost is None:
+                    return
 
     def refused(self, text: str) -> None:
         """Tell of a topic that the server has allowed and does not allow any more."""
@@ -131,6 +135,10 @@ class Subscriber:
                 for text in refusals:
                     logger.error("%s refused what it had allowed before: %s", connection.name, text)
                 connection.subscribed.update(sid for _, sid in chunk)
+        if not connection.prepared:
+            connection.prepared = True
+            await self._everywhere.prepare(connection)
+            await self.restore(connection)  # what was subscribed to meanwhile
 
     def came_back(self, connection: Connection, cause: Exception) -> None:
         """Tell of the gap, then of what came meanwhile."""
@@ -151,7 +159,7 @@ class Subscriber:
         topic = self._by_sid.get(message.sid)
         if topic is not None:
             self._inbox.deliver(topic, message.payload)
-        else:
+        elif not self._everywhere.take(message, self._link.connection):
             self._others(message)
 
 
