@@ -34,7 +34,6 @@ BROKERS = {
     "nats-server": ("nats-server", "nats-server"),
     "redis-server": ("redis-server", "redis"),
     "initdb": ("postgresql", "postgresql"),
-    "nats-server": ("nats-server", "nats-server"),
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

@@ -25,6 +25,10 @@ class BrokerSuite(Suite):
     no_outage: ClassVar[str | None] = None
     """Why ``outage`` is not there: the outage clauses are skipped, and print this reason."""
 
+    order_across_topics: ClassVar[bool] = True
+    """False where topics live on several servers, so that what one process sends keeps its order on
+    each topic only: clauses about the order across them are skipped, and fences wait ``quiet``."""
+
     unavailable_within: float = 10.0
     """Seconds within which calls fail while the broker cannot be reached."""
 
@@ -67,6 +71,12 @@ class BrokerSuite(Suite):
 
         return await asyncio.to_thread(run)
 
+    @sealed
+    async def settle(self) -> None:
+        """What was published until now comes before what is published next, on any topic."""
+        if not self.order_across_topics:
+            await asyncio.sleep(self.quiet)
+
     @clause
     async def test_no_clause_of_the_kit_was_replaced(self) -> None:
         """Usual cause: a clause was replaced after the class was made, where the seal does not
@@ -94,3 +104,10 @@ def no_outage(suite: BrokerSuite) -> str | None:
     if type(suite).outage is not BrokerSuite.outage:
         return None
     return suite.no_outage or "the class has neither outage() nor no_outage"
+
+
+def no_order_across(suite: BrokerSuite) -> str | None:
+    """Return why topics have no common order; None: they have."""
+    if suite.order_across_topics:
+        return None
+    return f"{type(suite).__name__}.order_across_topics is False: topics are on several servers"

@@ -140,6 +140,7 @@ class LayerSuite(BrokerSuite):
         What the sender sent before has come by then, if ever it will: order is kept.
         """
         sender = sender or layer
+        await self.settle()
         await self.soon(sender.send(channel, {"type": FENCE}), "send")
         got: list[Message] = []
         while (message := (await self.receive(layer, channel))[0])["type"] != FENCE:

@@ -107,6 +107,8 @@ class ThreadClauses(LayerSuite):
 
         with _no_warning():
             await send(0)  # what all calls share may be started, and stay
+            await asyncio.to_thread(sync.send, member, message(0))
+            await self.receive(reader, member)
             before = Holdings.now()
             for number in range(1, 11):
                 await send(number)

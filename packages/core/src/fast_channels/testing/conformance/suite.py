@@ -68,6 +68,7 @@ class BackendSuite(BrokerSuite):
         topic = self.topic(f"fence-{os.urandom(6).hex()}")
         for receiver in receivers:
             await receiver.subscribe(topic)
+        await self.settle()
         await sender.publish(topic, b"fence")
         for receiver in receivers:
             await receiver.expect(topic)
