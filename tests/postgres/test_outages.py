@@ -12,7 +12,7 @@ from fast_channels.exceptions import BackendUnavailable
 from fast_channels_postgres import PostgresChannelLayer
 
 from .conftest import Make
-from .servers import Server, running, terminate
+from .servers import Server, proxied, running, terminate
 from .waiting import read_until, send_when_back, soon, until
 
 GAP = {"type": "channels.gap", "group": "room"}
@@ -96,6 +96,20 @@ async def test_a_frozen_server_is_told_in_time_and_found_again(fragile: Server, 
         fragile.thaw()
     await send_when_back(here, "room", LAST)
     await soon(read_until(there, channel, LAST))
+
+
+async def test_a_connection_that_went_dead_without_a_word_is_replaced(
+    server: Server, make: Make
+) -> None:
+    async with proxied(server.port) as proxy:
+        here = make(server.url)
+        there = make(server.url.replace(f":{server.port}/", f":{proxy.port}/"))
+        channel = await member(there)
+        proxy.go_silent()
+        assert await soon(there.receive(channel)) == GAP  # 5 s on a machine of its own
+        await here.group_send("room", LAST)
+        assert await read_until(there, channel, LAST) == []
+        await there.close()
 
 
 async def test_a_fail_over_to_another_host_of_the_url_is_followed(

@@ -13,7 +13,7 @@ from fast_channels_postgres.driver import PostgresError
 
 logger = logging.getLogger("fast_channels.postgres")
 
-PING_SECONDS: Final = 4.0
+PING_SECONDS: Final = 2.0
 """An idle connection is asked for a sign of life that often: a peer that is gone without a word is
 noticed within this and ``PING_LIMIT``."""
 
