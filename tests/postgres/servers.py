@@ -153,7 +153,9 @@ class Server:
         if self.process is not None:
             self.process.wait()
             self.process = None
-        psutil.wait_procs(processes, PATIENCE)  # they hold the shared memory until they are gone
+        deadline = time.monotonic() + PATIENCE
+        while any(map(_runs, processes)) and time.monotonic() < deadline:
+            time.sleep(0.002)  # they hold the shared memory until they are gone
 
     def freeze(self) -> None:
         """It holds its connections and does nothing."""
@@ -177,6 +179,14 @@ class Server:
         """Nothing is left of it."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _runs(process: psutil.Process) -> bool:
+    """True until it has ended; its new parent may leave it a zombie for a while."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager
