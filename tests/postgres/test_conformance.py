@@ -44,7 +44,6 @@ class TestBackend(Broken, BackendTests, QueueTests):
         return PostgresBackend(Source(self.server.url))
 
 
-@pytest.mark.long
 class TestLayer(Broken, LayerTests):
     capabilities = frozenset({"queues"})
 

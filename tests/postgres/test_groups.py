@@ -8,8 +8,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from fast_channels.layers import ChannelLayer
-from fast_channels_postgres import PostgresChannelLayer
+from fast_channels.layers import ChannelLayer, Publication
+from fast_channels_postgres import PostgresBackend, PostgresChannelLayer
+from fast_channels_postgres.hosts import Source
 from fast_channels_postgres.names import shard_name
 
 from .conftest import Make
@@ -113,6 +114,29 @@ async def test_sql_sends_to_a_group_when_its_transaction_commits(
     for _ in range(3):
         assert await soon(layer.receive(channel)) == {"type": "row", "text": "ä ' \\"}
     assert layer.stats()["unread"] == 0
+
+
+async def test_equal_payloads_of_one_batch_all_arrive(server: Server, prefix: str) -> None:
+    came: list[tuple[str, bytes]] = []
+
+    class Inbox:
+        def deliver(self, topic: str, payload: bytes, /) -> None:
+            came.append((topic, payload))
+
+        def gap(self, cause: Exception, topics: object = None, /) -> None:
+            raise AssertionError(cause)
+
+    backend = PostgresBackend(Source(server.url))
+    await backend.open(Inbox())
+    try:
+        topic = f"{prefix}:g.room"
+        await backend.subscribe([topic])
+        batch = [Publication(topic, payload) for payload in (b"same", b"same", b"", b"", b"other")]
+        await asyncio.gather(*(backend.publish(batch) for _ in range(3)))
+        await until(lambda: len(came) >= 15)
+        assert came == batch * 3
+    finally:
+        await backend.close()
 
 
 async def test_a_plain_notification_reaches_a_group(
