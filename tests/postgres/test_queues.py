@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from datetime import timedelta
 
 import pytest
 
@@ -43,13 +44,13 @@ async def test_a_full_queue_refuses_and_takes_again_when_there_is_room(
 async def test_a_job_of_a_process_that_was_killed_comes_again(
     server: Server, make: Make, prefix: str
 ) -> None:
-    here = make(server.url)
+    here = make(server.url, job_lease=2.0)
     await here.send("jobs", {"type": "job", "n": 1})
     program = (
         "import asyncio, sys\n"
         "from fast_channels_postgres import PostgresChannelLayer\n"
         "async def main():\n"
-        "    layer = PostgresChannelLayer(sys.argv[1], prefix=sys.argv[2])\n"
+        "    layer = PostgresChannelLayer(sys.argv[1], prefix=sys.argv[2], job_lease=2.0)\n"
         "    await layer.take('jobs')\n"
         "    print('taken', flush=True)\n"
         "    await asyncio.sleep(60)\n"
@@ -64,14 +65,25 @@ async def test_a_job_of_a_process_that_was_killed_comes_again(
     finally:
         process.kill()
         await process.wait()
-    taking = asyncio.create_task(here.take("jobs"))
-    await asyncio.sleep(0.2)
-    assert not taking.done()  # it is the other's until its lease is over
-    over = "UPDATE fast_channels.jobs SET taken_until = now() WHERE queue = $1"
-    await server.run(over, f"{prefix}:q.jobs")
-    lease = await soon(taking)
+    lease = await soon(here.take("jobs"))
     assert lease.message == {"type": "job", "n": 1}
     await lease.done()
+
+
+async def test_a_job_stays_with_a_worker_for_as_long_as_it_lives(
+    server: Server, make: Make, prefix: str
+) -> None:
+    here = make(server.url, job_lease=1.0)
+    await here.send("jobs", {"type": "job"})
+    lease = await here.take("jobs")
+    query = "SELECT taken_until FROM fast_channels.jobs WHERE queue = $1"
+    [first] = await server.run(query, f"{prefix}:q.jobs")
+    over = first["taken_until"] + timedelta(seconds=1)
+    later = f"{query} AND taken_until > $2"
+    while not await server.run(later, f"{prefix}:q.jobs", over):  # noqa: ASYNC110  # the server's
+        await asyncio.sleep(0.05)
+    await lease.done()
+    assert not await server.run(query, f"{prefix}:q.jobs")
 
 
 async def test_a_late_done_does_not_take_a_job_from_its_next_taker(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from typing import Final
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Backend, Inbox, Publication
@@ -11,12 +12,15 @@ from fast_channels_postgres.names import MAX_PAYLOAD
 from fast_channels_postgres.publisher import Publisher
 from fast_channels_postgres.queues import PostgresQueues
 
+JOB_LEASE: Final = 30.0
+
 
 class PostgresBackend(Backend):
     """A backend over one database.
 
     ``direct`` makes connections to the server itself, where ``source`` has a pooler between.
-    ``capacity_of`` tells how many jobs a queue holds.
+    ``capacity_of`` tells how many jobs a queue holds. A job stays ``job_lease`` seconds with a
+    taker that gives no sign of life.
     """
 
     max_payload = MAX_PAYLOAD
@@ -26,8 +30,9 @@ class PostgresBackend(Backend):
         source: Connects,
         direct: Connects | None = None,
         capacity_of: Callable[[str], int] = lambda _: 100,
+        job_lease: float = JOB_LEASE,
     ) -> None:
-        self.queues = self.jobs = PostgresQueues(capacity_of)
+        self.queues = self.jobs = PostgresQueues(capacity_of, job_lease)
         self._source = source
         self._direct = direct or source
         self._publisher: Publisher | None = None

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fast_channels.layers import BaseChannelLayer
-from fast_channels_postgres.backend import PostgresBackend
+from fast_channels_postgres.backend import JOB_LEASE, PostgresBackend
 from fast_channels_postgres.driver import Pool
 from fast_channels_postgres.hosts import PoolSource, Source
 from fast_channels_postgres.link import Connects
@@ -18,7 +18,8 @@ class PostgresChannelLayer(BaseChannelLayer):
     Connects to the first host of ``url`` that takes writes, or takes connections of ``pool``, an
     asyncpg pool of the event loop in which the layer is used. With a pooler such as PgBouncer
     behind ``url``, ``listen_url`` names the server itself. ``connect_options`` are passed to
-    ``asyncpg.connect`` (``ssl``, ``server_settings``, ...).
+    ``asyncpg.connect`` (``ssl``, ``server_settings``, ...). The job of a worker that died comes
+    again after ``job_lease`` seconds.
     """
 
     def __init__(
@@ -28,13 +29,17 @@ class PostgresChannelLayer(BaseChannelLayer):
         pool: Pool | None = None,
         listen_url: str | None = None,
         connect_options: Mapping[str, Any] | None = None,
+        job_lease: float = JOB_LEASE,
         **options: Any,
     ) -> None:
         if (url is None) == (pool is None):
             raise TypeError("a postgres layer takes a url or a pool, and not both")
         if pool is not None and connect_options:
             raise TypeError("connect_options are for a url; a pool has options of its own")
+        if not 1 <= job_lease < math.inf:
+            raise ValueError(f"job_lease must be at least 1 second, got {job_lease!r}")
         super().__init__(**options)
+        self._job_lease = job_lease
         self._source: Connects
         if url is not None:
             self._source = Source(url, connect_options, pooler=listen_url is not None)
@@ -44,7 +49,8 @@ class PostgresChannelLayer(BaseChannelLayer):
 
     def create_backend(self) -> PostgresBackend:
         """Return a backend with connections of its own."""
-        return PostgresBackend(self._source, self._direct, self.options.queue_capacity_of)
+        capacity_of = self.options.queue_capacity_of
+        return PostgresBackend(self._source, self._direct, capacity_of, self._job_lease)
 
     async def migrate(self) -> None:
         """What worker channels and SQL senders need is in the database, in the schema

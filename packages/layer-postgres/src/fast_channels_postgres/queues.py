@@ -1,6 +1,6 @@
 """Worker queues: rows of one table, taken with FOR UPDATE SKIP LOCKED.
 
-A job that was taken is its taker's for ``LEASE_SECONDS``, which the taker renews until the job is
+A job that was taken is its taker's for the time of a lease, which the taker renews until the job is
 finished; so what a process that died had in hand comes again, and no transaction stays open. A
 taker waits for a notification, and looks again from time to time for jobs of dead takers.
 """
@@ -30,11 +30,8 @@ from fast_channels_postgres.schema import ensure, unfit
 logger = logging.getLogger("fast_channels.postgres")
 T = TypeVar("T")
 
-LEASE_SECONDS: Final = 30.0
-"""How long a job stays with a taker that gives no sign of life."""
-
 LOOK_SECONDS: Final = 5.0
-"""Between two looks for jobs of dead takers, and for expired ones."""
+"""Between two looks for jobs of dead takers, and for expired ones, at most."""
 
 RETRY_SECONDS: Final = 0.2
 CLOSING_SECONDS: Final = 1.0
@@ -80,10 +77,13 @@ class PostgresJob:
 class PostgresQueues:
     """The worker queues of one session."""
 
-    def __init__(self, capacity_of: Callable[[str], int]) -> None:
+    def __init__(self, capacity_of: Callable[[str], int], lease: float) -> None:
         self.expired = 0
         """Jobs that nobody took in time, as far as this session noticed."""
         self._capacity_of = capacity_of
+        self._lease = timedelta(seconds=lease)
+        self._pause = min(LOOK_SECONDS, lease / 3)
+        """Between two looks, and two renewals."""
         self._takers: dict[str, deque[asyncio.Future[PostgresJob]]] = {}
         self._held: dict[int, PostgresJob] = {}
         self._woken = asyncio.Event()
@@ -265,7 +265,7 @@ class PostgresQueues:
                 self._give_up(error)
                 continue
             if not came or not self._takers:
-                await self._wait(LOOK_SECONDS)
+                await self._wait(self._pause)
         if self._listener is not None:
             self._listener.attend((), self._woken.set)
 
@@ -273,17 +273,17 @@ class PostgresQueues:
         """Take what is there, and renew leases; return whether anything came."""
         loop, link = self._opened()
         assert self._listener is not None
+        link.start()
+        lease = self._lease
+        if self._held and loop.time() - self._renewed > self._pause:
+            ids = [job.id for job in self._held.values()]
+            takes = [job.takes for job in self._held.values()]
+            await _on(await link.ready(), lambda raw: raw.execute(RENEW, ids, takes, lease))
+            self._renewed = loop.time()
         queues = {queue: len(takers) for queue, takers in self._takers.items()}
         self._listener.attend(queues, self._woken.set)
         await self._listener.hears(queues)
-        link.start()
         connection = await link.ready()
-        lease = timedelta(seconds=LEASE_SECONDS)
-        if self._held and loop.time() - self._renewed > LEASE_SECONDS / 3:
-            self._renewed = loop.time()
-            ids = [job.id for job in self._held.values()]
-            takes = [job.takes for job in self._held.values()]
-            await _on(connection, lambda raw: raw.execute(RENEW, ids, takes, lease))
         self._expire_now_and_then()
         if not queues:
             return False
