@@ -89,7 +89,7 @@ async def test_a_frozen_server_is_noticed_and_found_again(fragile: Server, make:
     began = time.monotonic()
     sends = [layer.group_send("room", {"type": "perhaps"}) for layer in (here, there)]
     errors = await asyncio.gather(*sends, return_exceptions=True)
-    assert all(isinstance(error, BackendUnavailable) for error in errors)
+    assert all(isinstance(error, BackendUnavailable) for error in errors), errors
     assert time.monotonic() - began < 6
     fragile.thaw()
     await send_when_back(here, "room", LAST)

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from fast_channels.exceptions import BackendUnavailable, ChannelFull, InvalidChannelLayerError
+from fast_channels.layers import reconnect_delays
 from fast_channels_nats.connection import Message
 from fast_channels_nats.requests import ANSWER_SECONDS, NO_RESPONDERS, Refused, Requests, answered
 from fast_channels_nats.subjects import parts_of, stream_of, subject_of
@@ -29,6 +30,9 @@ PIECES: Final = b"Fast-Channels-Pieces"
 """Headers: milliseconds until the job expires; the id and the number of its pieces."""
 
 NO_STREAM, NO_CONSUMER, NO_MESSAGE = 10059, 10014, 10037
+FASTER: Final = (10058, 10065)
+"""Another process has made the stream meanwhile, or is at it."""
+
 NO_JETSTREAM: Final = (10039, 10076)
 NO_PLACE: Final = (10005, 10074)
 
@@ -53,6 +57,7 @@ class QueueStream:
         self._piece = min(LARGEST_PIECE, max_payload - 1_024)
         self._age = 0
         """Seconds that the stream keeps a message, whatever its header says; 0: not known."""
+        self._making = asyncio.Lock()
         self._consumer = False
         self._ahead: float | None = None
         """The server's clock minus this process's ``time()``; None: not known."""
@@ -159,11 +164,19 @@ class QueueStream:
 
     async def make(self, expires_in: float) -> None:
         """There is a stream that keeps jobs that long."""
-        age = DAY * math.ceil((expires_in + DAY) / DAY)
-        if self._age >= age:
-            return
-        info = (await self._requests.link.ready()).info
-        replicas = self._replicas or (3 if info.get("cluster") else 1)
+        age = DAY * max(2, 1 + math.ceil(expires_in / DAY))
+        async with self._making:
+            if self._age >= age:
+                return
+            info = (await self._requests.link.ready()).info
+            replicas = self._replicas or (3 if info.get("cluster") else 1)
+            try:
+                self._age = await self._make(age, replicas)
+            except Refused as error:
+                raise _explained(error, info) from error
+
+    async def _make(self, age: int, replicas: int) -> int:
+        """Make the stream, or make it fit; return how many seconds it keeps a message."""
         config: dict[str, Any] = {
             "name": self.name,
             "subjects": [self._subject.decode(), f"{self._parts.decode()}.>"],
@@ -175,24 +188,38 @@ class QueueStream:
             "storage": "file",
             "num_replicas": replicas,
         }
-        try:
-            # A cluster of 2.9 does not always answer who creates what is there, so look first.
-            found = (await self._requests.call(f"STREAM.INFO.{self.name}"))["config"]
-        except Refused as error:
-            if error.code != NO_STREAM:
-                raise _explained(error, info) from error
-            found = None
-        try:
-            if found is None:
+        # A cluster of 2.9 does not always answer who creates what is there, so look first.
+        found = await self._found()
+        if found is None:
+            try:
                 await self._requests.call(f"STREAM.CREATE.{self.name}", **config)
-            else:
-                config["max_age"] = max(config["max_age"], found["max_age"])
-                config["num_replicas"] = self._replicas or found["num_replicas"]
-                if any(found.get(name) != value for name, value in config.items()):
-                    await self._requests.call(f"STREAM.UPDATE.{self.name}", **config)
+                return age
+            except Refused as error:
+                if error.code not in FASTER:
+                    raise
+                for delay in itertools.islice(reconnect_delays(), 4):
+                    found = await self._found()
+                    if found is not None:
+                        break
+                    await asyncio.sleep(delay)
+                else:
+                    raise
+        config["max_age"] = max(config["max_age"], found.get("max_age", 0))
+        if self._replicas is None:
+            config["num_replicas"] = found.get("num_replicas", replicas)
+        if any(found.get(name) != value for name, value in config.items()):
+            await self._requests.call(f"STREAM.UPDATE.{self.name}", **config)
+        return int(config["max_age"] // 1_000_000_000)
+
+    async def _found(self) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = await self._requests.call(f"STREAM.INFO.{self.name}")
         except Refused as error:
-            raise _explained(error, info) from error
-        self._age = config["max_age"] // 1_000_000_000
+            if error.code == NO_STREAM:
+                return None
+            raise
+        config: dict[str, Any] = found["config"]
+        return config
 
     async def make_consumer(self) -> None:
         """There is a consumer to pull jobs from, and the server's time is known."""

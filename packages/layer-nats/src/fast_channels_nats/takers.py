@@ -161,8 +161,9 @@ class Takers:
         status = status_of(message)
         if status is not None and 100 <= status < 200:
             return
-        # A job comes by its own subject, and answers the oldest request.
-        self._pulls.pop(next(iter(self._pulls), b"") if status is None else message.subject, None)
+        # A job comes under its queue's subject, not the request's: it answers the oldest.
+        if self._pulls.pop(message.subject, None) is None and self._pulls:
+            del self._pulls[next(iter(self._pulls))]
         self._changed.set()
         if status is None:
             self._job_came(self, message)
