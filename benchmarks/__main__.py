@@ -25,6 +25,7 @@ SCENARIOS = (
     "memory",
     "layer",
     "sync",
+    "nats_layers",
     "redis_layers",
     "redis_broadcast",
     "postgres_layers",

@@ -22,7 +22,7 @@ from fast_channels_nats.stream import WORKERS, QueueStream
 if TYPE_CHECKING:
     from fast_channels_nats.queues import NatsJob
 
-PULL_SECONDS: Final = 5.0
+PULL_SECONDS: Final = 2.0
 """How long the server keeps a request for a job: not for ever, for a request may be lost."""
 
 GRACE_SECONDS: Final = 1.0
