@@ -12,13 +12,13 @@ from pathlib import Path
 
 import nkeys
 import pytest
+from tests.waiting import soon
 
 from fast_channels.exceptions import BackendUnavailable, InvalidChannelLayerError
 from fast_channels_nats import NatsChannelLayer
 
 from .conftest import Make
 from .servers import Server, running
-from .waiting import soon
 
 SECRET = "correct-horse-7"
 

@@ -7,13 +7,13 @@ from functools import partial
 from typing import TypeVar
 
 import pytest
+from tests.waiting import read_until, send_when_back, soon
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_nats import NatsChannelLayer
 
 from .conftest import Make
 from .servers import Cluster
-from .waiting import read_until, send_when_back, soon
 
 T = TypeVar("T")
 GAP = {"type": "channels.gap", "group": "room"}

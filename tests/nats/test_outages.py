@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.waiting import read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_nats import NatsChannelLayer
 
 from .conftest import Make
 from .servers import Server, running
-from .waiting import read_until, send_when_back, soon, until
 
 GAP = {"type": "channels.gap", "group": "room"}
 LAST = {"type": "last"}

@@ -4,12 +4,12 @@ import asyncio
 
 import nats
 import pytest
+from tests.waiting import soon, until
 
 from fast_channels.exceptions import ChannelFull
 
 from .conftest import Make
 from .servers import Server
-from .waiting import soon, until
 
 
 async def test_jobs_survive_a_killed_server(fragile: Server, make: Make) -> None:

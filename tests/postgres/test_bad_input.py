@@ -6,6 +6,7 @@ from collections.abc import Generator
 
 import asyncpg
 import pytest
+from tests.waiting import soon
 
 from fast_channels.exceptions import BackendUnavailable, InvalidChannelLayerError, PublishFailed
 from fast_channels.layers import Publication, register_channel_layer, unregister_channel_layer
@@ -16,7 +17,6 @@ from fast_channels_postgres.names import MAX_PAYLOAD
 
 from .conftest import Make
 from .servers import Server
-from .waiting import soon
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from tests.waiting import soon, until
 
 from fast_channels.layers import ChannelLayer, Publication
 from fast_channels_postgres import PostgresBackend, PostgresChannelLayer
@@ -15,7 +16,6 @@ from fast_channels_postgres.names import shard_name
 
 from .conftest import Make
 from .servers import Server
-from .waiting import soon, until
 
 
 async def member(layer: PostgresChannelLayer, *groups: str) -> str:

@@ -7,13 +7,13 @@ import asyncio
 import time
 
 import pytest
+from tests.waiting import read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_postgres import PostgresChannelLayer
 
 from .conftest import Make
 from .servers import Server, proxied, running, terminate
-from .waiting import read_until, send_when_back, soon, until
 
 GAP = {"type": "channels.gap", "group": "room"}
 LAST = {"type": "last"}

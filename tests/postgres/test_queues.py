@@ -5,13 +5,13 @@ import sys
 from datetime import timedelta
 
 import pytest
+from tests.waiting import soon, until
 
 from fast_channels.exceptions import ChannelFull, InvalidChannelLayerError
 from fast_channels_postgres import PostgresChannelLayer
 
 from .conftest import Make
 from .servers import Server
-from .waiting import soon, until
 
 
 async def numbers(layer: PostgresChannelLayer, queue: str, count: int) -> list[int]:

@@ -12,13 +12,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.waiting import soon, until
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_redis import RedisChannelLayer
 
 from .conftest import Make
 from .servers import Server, running
-from .waiting import soon, until
 
 SECRET = "correct-horse-7"
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import pytest
+from tests.waiting import read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Backend
@@ -17,7 +18,6 @@ from fast_channels_redis.layer import redis_backend
 from .conftest import Make
 from .servers import Nodes
 from .spread import SpreadBackendTests, SpreadLayerTests
-from .waiting import read_until, send_when_back, soon, until
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,10 @@
 import asyncio
 import json
 
+from tests.waiting import soon, until
+
 from .conftest import Make
 from .servers import Server
-from .waiting import soon, until
 
 
 async def test_a_group_message_reaches_members_in_every_process(server: Server, make: Make) -> None:

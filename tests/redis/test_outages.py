@@ -8,13 +8,13 @@ import gc
 import time
 
 import pytest
+from tests.waiting import read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_redis import RedisChannelLayer
 
 from .conftest import Make
 from .servers import Server, proxied
-from .waiting import read_until, send_when_back, soon, until
 
 GAP = {"type": "channels.gap", "group": "room"}
 LAST = {"type": "last"}

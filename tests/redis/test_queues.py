@@ -3,12 +3,12 @@
 import asyncio
 
 import pytest
+from tests.waiting import soon, until
 
 from fast_channels.exceptions import BackendUnavailable, ChannelFull
 
 from .conftest import Make
 from .servers import Server
-from .waiting import soon, until
 
 
 async def numbers(layer, queue, count):

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import pytest
+from tests.waiting import read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.testing import BackendTests, LayerTests, QueueTests
@@ -15,7 +16,6 @@ from fast_channels_redis.hosts import parse_hosts
 
 from .conftest import Make
 from .servers import Trio, free_port
-from .waiting import read_until, send_when_back, soon, until
 
 
 @pytest.fixture(scope="module")

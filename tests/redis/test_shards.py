@@ -6,6 +6,7 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.waiting import soon, until
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_redis import RedisBackend, RedisChannelLayer
@@ -14,7 +15,6 @@ from fast_channels_redis.hosts import parse_hosts
 from .conftest import Make
 from .servers import Server, running
 from .spread import SpreadBackendTests, SpreadLayerTests
-from .waiting import soon, until
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Bounded waits."""
+"""Bounded waits of the tests that speak to real brokers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
