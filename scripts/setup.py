@@ -79,10 +79,11 @@ def install_demo() -> None:
     make_venv()
     uv = uv_command()
     say(
-        "installing the demo into .venv: fast-channels and fast-channels-tools from this folder,",
-        "with FastAPI and uvicorn, which serve the page",
+        "installing the demo into .venv: every package of this folder, so that LAYER may name any",
+        "broker, with FastAPI and uvicorn, which serve the page",
     )
-    packages = [f"--editable={ROOT / 'packages' / name}" for name in ("core", "tools")]
+    projects = sorted((ROOT / "packages").glob("*/pyproject.toml"))
+    packages = [f"--editable={project.parent}" for project in projects]
     run([uv, "pip", "install", "--python", str(VENV_PYTHON), *packages])
     stamp("demo")
 
