@@ -27,7 +27,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "layers.events",
         "layers.backoff",
     ),
-    ("layers.forks", "layers.loops"),
+    ("layers.forks", "layers.loops", "layers.link"),
     ("layers.protocol", "layers.backend"),
     (
         "layers.options",

@@ -9,6 +9,7 @@ from fast_channels.layers.backoff import reconnect_delays
 from fast_channels.layers.base import BaseChannelLayer
 from fast_channels.layers.in_memory import InMemoryChannelLayer
 from fast_channels.layers.jobs import Lease
+from fast_channels.layers.link import Link, LinkConnection
 from fast_channels.layers.options import LayerOptions
 from fast_channels.layers.protocol import Channel, ChannelLayer
 from fast_channels.layers.registry import (
@@ -31,6 +32,8 @@ __all__ = [
     "Job",
     "LayerOptions",
     "Lease",
+    "Link",
+    "LinkConnection",
     "Publication",
     "WorkerQueues",
     "channel_layers",
