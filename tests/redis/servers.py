@@ -45,6 +45,14 @@ def free_port() -> int:
         return port
 
 
+class Client(redis.Redis):
+    """A client that holds no socket after its ``with``; redis-py 4's own keeps those of its pool."""
+
+    def close(self) -> None:
+        super().close()
+        self.connection_pool.disconnect()
+
+
 class Server:
     """One ``redis-server`` process, restarted on the same port and with the same options."""
 
@@ -91,9 +99,9 @@ class Server:
                     raise RuntimeError(f"redis-server did not start: {log}") from error
                 time.sleep(0.01)
 
-    def client(self, **options: Any) -> redis.Redis:
+    def client(self, **options: Any) -> Client:
         """Return a plain client, to look from outside."""
-        return redis.Redis(port=self.port, **{**self.client_options, **options})
+        return Client(port=self.port, **{**self.client_options, **options})
 
     def command(self, *args: Any) -> Any:
         """Return the reply to one command."""
