@@ -331,11 +331,41 @@ def test_a_channel_of_another_loop_is_reached_and_not_read() -> None:
     assert layer.stats()["sessions"] == 0
 
 
+def test_a_channel_is_read_in_its_own_loop_only_whoever_read_last() -> None:
+    layer = InMemoryChannelLayer()
+
+    async def reads(channel: str, n: int) -> None:
+        await layer.send(channel, message(n))
+        assert await soon(layer.receive(channel)) == message(n)
+
+    async def does_not_read(channel: str) -> None:
+        with pytest.raises(ChannelNotFound, match="belongs to another process or event loop"):
+            await layer.receive(channel)
+
+    async def asks_elsewhere(channel: str) -> None:
+        await reads(channel, 1)
+        await asyncio.to_thread(asyncio.run, does_not_read(channel))
+        await reads(channel, 2)
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        mine, yours = first.run(layer.new_channel()), second.run(layer.new_channel())
+        for n in range(3):
+            first.run(reads(mine, n))
+            second.run(does_not_read(mine))
+            second.run(reads(yours, n))
+            first.run(does_not_read(yours))
+        first.run(asks_elsewhere(mine))
+    with asyncio.Runner() as third:
+        third.run(does_not_read(mine))
+
+
 def test_the_session_of_a_loop_that_was_just_closed_is_let_go() -> None:
     """Closed without ``asyncio.run``, so nobody told the session."""
     layer = Layer()
     loop = asyncio.new_event_loop()
-    loop.run_until_complete(layer.new_channel())
+    channel = loop.run_until_complete(layer.new_channel())
+    loop.run_until_complete(layer.send(channel, message(1)))
+    loop.run_until_complete(layer.receive(channel))
     backend = weakref.ref(layer.backends.pop())
     loop.close()
     assert asyncio.run(round_trip(layer)) == 1

@@ -5,9 +5,9 @@ finds messages takes them without suspending; cancelling a reader loses nothing 
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any, Final
 
 from fast_channels.exceptions import ChannelFull, ChannelNotFound
@@ -104,9 +104,15 @@ class Mailbox:
         if self.closed is not None:
             self.losses.note("overflowed", f"{self.name}: {self.overflow}")
             return False
-        if self.queue and self._overflows(size) and not self._make_room(size):
+        queue, total = self.queue, self._bytes + size
+        if (
+            queue  # as _overflows, without the call
+            and (len(queue) - self._gaps >= self.capacity or total > self.capacity_bytes)
+            and self._overflows(size)
+            and not self._make_room(size)
+        ):
             return False
-        self.queue.append((message, now, size))
+        queue.append((message, now, size))
         self._bytes += size
         return True
 
@@ -122,22 +128,32 @@ class Mailbox:
         Raises ``ChannelNotFound`` (or why else it was closed) when nothing will come any more.
         """
         while self.queue:
-            message = self.take()
-            if message is not None:
+            if (message := self.take()) is not None:
                 return message
+        waiter = self.wait()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            self.withdraw(waiter)
+            raise
+
+    def wait(self) -> "asyncio.Future[Message]":
+        """Return what gets the next message, the queue being empty; ``withdraw`` it if cancelled.
+
+        Raises why the mailbox was closed.
+        """
         if self.closed is not None:
             raise self.closed
         waiter: asyncio.Future[Message] = self._create_future()
         self._waiters.append(waiter)
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            self._withdraw(waiter)
-            raise
+        return waiter
 
     def take(self) -> Message | None:
         """Take the oldest message of a queue that is not empty; None if it has expired."""
         message, arrived, size = self.queue.popleft()
+        if monotonic() - arrived <= self.expiry and arrived != NEVER_EXPIRES:
+            self._bytes -= size
+            return message
         return message if self.taken(arrived, size) else None
 
     def taken(self, arrived: float, size: int) -> bool:
@@ -145,7 +161,7 @@ class Mailbox:
         self._bytes -= size
         if arrived == NEVER_EXPIRES:
             self._gaps -= 1
-        elif time.monotonic() - arrived > self.expiry:
+        elif monotonic() - arrived > self.expiry:
             self.losses.note("expired", self.name)
             return False
         return True
@@ -199,7 +215,7 @@ class Mailbox:
                 return True
         return False
 
-    def _withdraw(self, waiter: "asyncio.Future[Message]") -> None:
+    def withdraw(self, waiter: "asyncio.Future[Message]") -> None:
         """A reader was cancelled: what it was given is the next reader's, or waits first."""
         if waiter in self._waiters:
             self._waiters.remove(waiter)

@@ -62,6 +62,9 @@ class Session:
     ) -> None:
         counters = Counters()
         self.loop = loop
+        self.is_running = loop.is_running
+        self.thread = 0
+        """The thread in which the loop was seen running."""
         self.backend = backend
         self.node = new_node()
         self.closed = False
