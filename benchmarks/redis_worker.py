@@ -96,13 +96,14 @@ async def groups_of_two(side: Side, *_: str) -> dict[str, float]:
 
 async def two_processes(side: Side, name: str, port: str) -> dict[str, float]:
     """100 members here, the sender in another process, at most 50 messages on their way."""
-    count = 0
+    count, began = 0, asyncio.Event()
     sender: Any = None
 
     def hit(_: dict[str, Any]) -> None:
         nonlocal count
         count += 1
         if count % MEMBERS == 0 and sender is not None:
+            began.set()
             sender.stdin.write(b".")
 
     for _ in range(MEMBERS):
@@ -111,7 +112,9 @@ async def two_processes(side: Side, name: str, port: str) -> dict[str, float]:
     quiet = subprocess.DEVNULL
     sender = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=quiet)
     try:
-        await asyncio.sleep(SECONDS)  # it starts
+        async with asyncio.timeout(30):  # where others work, too, it takes long to start
+            await began.wait()
+        await asyncio.sleep(SECONDS / 2)
         first, start, watch = count, time.perf_counter(), Stopwatch()
         await asyncio.sleep(SECONDS)
         delivered, seconds = count - first, time.perf_counter() - start

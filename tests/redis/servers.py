@@ -46,7 +46,7 @@ def free_port() -> int:
 
 
 class Client(redis.Redis):
-    """A client that holds no socket after its ``with``; redis-py 4's own keeps those of its pool."""
+    """A client that leaves no socket behind; redis-py 4's own keeps those of its pool."""
 
     def close(self) -> None:
         super().close()
