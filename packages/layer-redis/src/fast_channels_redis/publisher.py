@@ -10,7 +10,7 @@ import hiredis
 from fast_channels.exceptions import BackendUnavailable, PublishFailed
 from fast_channels.layers import Publication
 from fast_channels_redis.connection import Connection, Reply
-from fast_channels_redis.link import Link, Locate
+from fast_channels_redis.link import Locate, link_to
 
 MOST_HEADS: Final = 16_384
 """Topics whose command is kept half packed."""
@@ -26,7 +26,7 @@ class Publisher:
         space: bytes = b"",
         command: bytes = b"PUBLISH",
     ) -> None:
-        self.link = Link(loop, "publish", locate, Connection)
+        self.link = link_to(loop, "publish", locate, Connection)
         self._space = space
         self._command = command
         self._heads: dict[str, bytes] = {}

@@ -11,7 +11,7 @@ import hiredis
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Inbox
 from fast_channels_redis.connection import Connection, ConnectionLost, Reply, pack, retrieve
-from fast_channels_redis.link import PATIENCE, Link, Locate
+from fast_channels_redis.link import PATIENCE, Locate, link_to
 from fast_channels_redis.recovery import Recovery
 from fast_channels_redis.server import STEP_SECONDS
 
@@ -78,10 +78,10 @@ class Subscriber:
         space: bytes = b"",
         make: Callable[[asyncio.AbstractEventLoop, str], Listening] = Listening,
     ) -> None:
-        self.link = Link(loop, "subscribe", locate, make)
+        self.link = link_to(loop, "subscribe", locate, make)
         self.link.prepare = self._restore
         self.link.came_back = self._came_back
-        self.link.went = lambda: recovery.lost(self._topics.values())
+        self.link.went = lambda _: recovery.lost(self._topics.values())
         self.moved: Callable[[list[str]], None] | None = None
         """Told of topics that are another server's now; they are forgotten here."""
         self._inbox = inbox

@@ -19,7 +19,7 @@ import hiredis
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_redis.connection import Connection, ConnectionLost, Reply, pack
-from fast_channels_redis.link import Link, Locate
+from fast_channels_redis.link import Locate, link_to
 
 logger = logging.getLogger("fast_channels.redis")
 
@@ -64,7 +64,7 @@ class Takers:
         self._commands = commands
         self._put_back = put_back
         self._expired = expired
-        self._link = Link(loop, "take", locate, Connection)
+        self._link = link_to(loop, "take", locate, Connection)
         self._wake_key = f"w{{{head}:q.}}{os.urandom(8).hex()}".encode()
         self._takers: dict[str, deque[asyncio.Future[bytes]]] = {}
         self._keys: dict[str, bytes] = {}
