@@ -1,6 +1,7 @@
 """One connection to a server: its statements run one after another, each in bounded time."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -42,6 +43,11 @@ class Connection:
         self._raw = raw
         self._give_back = give_back
         self._lock = asyncio.Lock()
+        self._deadline = math.inf
+        """When the statement under way has to be done."""
+        self._seconds = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._fires_at = 0.0
         raw.add_termination_listener(self._terminated)
 
     async def run(
@@ -55,7 +61,10 @@ class Connection:
         """
         async with self._lock:
             self.check()
-            timer = self._loop.call_later(seconds, self._too_late, seconds)
+            self._seconds = seconds
+            self._deadline = self._loop.time() + seconds
+            if self._timer is None or self._fires_at > self._deadline:
+                self._arm()
             try:
                 return await call(self._raw)
             except asyncio.CancelledError:
@@ -67,7 +76,7 @@ class Connection:
                 self.abort(BackendUnavailable(f"{self.name} went away: {error}"))
                 raise BackendUnavailable(f"{self.lost}; perhaps it was done") from None
             finally:
-                timer.cancel()
+                self._deadline = math.inf
                 self.last_used = self._loop.time()
 
     def check(self) -> None:
@@ -79,6 +88,7 @@ class Connection:
         """It is gone at once; statements under way fail."""
         if self.lost is None:
             self.lost = cause
+            self._disarm()
             self._raw.terminate()
             if self.on_lost is not None:
                 self.on_lost(cause)
@@ -87,6 +97,7 @@ class Connection:
         """It is gone, and its socket, too."""
         self.on_lost = None
         busy = self._lock.locked()
+        self._disarm()
         if self.lost is None:
             self.lost = BackendUnavailable("the layer was closed")
             try:
@@ -116,8 +127,26 @@ class Connection:
             return True
         return sqlstate(error).startswith(FATAL_STATES)
 
-    def _too_late(self, seconds: float) -> None:
-        self.abort(BackendUnavailable(f"{self.name} did not answer within {seconds:g} s"))
+    def _arm(self) -> None:
+        """One timer stays for many statements: it looks whether one takes too long."""
+        self._disarm()
+        self._fires_at = self._deadline
+        self._timer = self._loop.call_at(self._deadline, self._look)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._deadline == math.inf or self.lost is not None:
+            return
+        if self._loop.time() < self._deadline - 0.001:  # loops round their clocks
+            self._arm()
+        else:
+            text = f"{self.name} did not answer within {self._seconds:g} s"
+            self.abort(BackendUnavailable(text))
 
     def _terminated(self, _: Any) -> None:
         if self.lost is None:

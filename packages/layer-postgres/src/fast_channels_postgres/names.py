@@ -42,9 +42,9 @@ def check_topic(topic: str) -> str:
     return topic
 
 
-def encode(topic: str, payload: bytes) -> str:
-    """Return the notification: letters, digits and ``-_.:+/= `` alone, so no SQL quotes it."""
-    return f"{topic} {b2a_base64(payload, newline=False).decode()}"
+def command(name: str, topic: str, payload: bytes) -> str:
+    """Return the statement that notifies. Letters, digits and ``-_.:+/= `` need no quoting."""
+    return f"NOTIFY {name},'{topic} {b2a_base64(payload, newline=False).decode()}'"
 
 
 def decode(body: str) -> bytes:
@@ -57,12 +57,12 @@ def decode(body: str) -> bytes:
     return body.encode()
 
 
-def distinct(texts: Sequence[str]) -> Sequence[str]:
-    """Return the notifications such that no two are equal."""
-    if len(texts) == 1 or len(set(texts)) == len(texts):
-        return texts
+def distinct(commands: Sequence[str]) -> Sequence[str]:
+    """Return the commands such that no two are equal."""
+    if len(set(commands)) == len(commands):
+        return commands
     apart: list[str] = []
-    for number, text in enumerate(texts):
-        topic, _, body = text.partition(" ")
-        apart.append(f"{topic}#{number} {body}")
+    for number, text in enumerate(commands):
+        head, _, tail = text.rpartition(" ")
+        apart.append(f"{head}#{number} {tail}")
     return apart

@@ -13,10 +13,11 @@ from fast_channels_postgres.names import (
     COMMON,
     MAX_PAYLOAD,
     check_topic,
+    command,
     distinct,
-    encode,
     shard_name,
 )
+from fast_channels_postgres.steps import Steps
 
 MOST_NAMES: Final = 16_384
 """Topics whose name is kept."""
@@ -24,18 +25,14 @@ MOST_NAMES: Final = 16_384
 STATEMENT_BYTES: Final = 4 * 1_048_576
 """After so many bytes one statement is full."""
 
-Notification = tuple[str, str]
-
 
 class _Waiting:
     """What one caller wants to be sent."""
 
-    __slots__ = ("done", "notifications", "size")
+    __slots__ = ("commands", "done", "size")
 
-    def __init__(
-        self, notifications: Sequence[Notification], size: int, done: "asyncio.Future[None]"
-    ) -> None:
-        self.notifications = notifications
+    def __init__(self, commands: Sequence[str], size: int, done: "asyncio.Future[None]") -> None:
+        self.commands = commands
         self.size = size
         self.done = done
 
@@ -48,11 +45,12 @@ class Publisher:
         self._loop = loop
         self._names: dict[str, str] = {}
         self._waiting: list[_Waiting] = []
-        self._sending: asyncio.Task[None] | None = None
+        self._sending = False
+        self._idle: asyncio.Future[None] | None = None
 
     async def publish(self, publications: Sequence[Publication]) -> None:
         """The server has the publications; ``PublishFailed`` names those that are too large."""
-        notifications: list[Notification] = []
+        commands: list[str] = []
         errors: dict[int, Exception] = {}
         size = 0
         for index, (topic, payload) in enumerate(publications):
@@ -63,22 +61,23 @@ class Publisher:
                 )
                 continue
             name = self._names.get(topic) or self._name(topic)
-            notifications.append((name, encode(topic, payload)))
+            commands.append(command(name, topic, payload))
             size += len(payload)
-        if notifications:
-            await self._send(notifications, size)
+        if commands:
+            await self._send(commands, size)
         if errors:
             raise PublishFailed(errors)
 
     async def echo(self, token: str) -> None:
         """The server has a notification for whoever waits for this token."""
-        await self._send([(COMMON, token)], 0)
+        await self._send([f"NOTIFY {COMMON},'{token}'"], 0)
 
     async def close(self) -> None:
         """The connection is gone; who still waits has failed."""
         await self.link.close()
-        if self._sending is not None:
-            await asyncio.wait([self._sending])
+        if self._sending:
+            self._idle = self._loop.create_future()
+            await self._idle
 
     def _name(self, topic: str) -> str:
         if len(self._names) >= MOST_NAMES:
@@ -86,28 +85,27 @@ class Publisher:
         name = self._names[topic] = shard_name(check_topic(topic))
         return name
 
-    async def _send(self, notifications: Sequence[Notification], size: int) -> None:
+    async def _send(self, commands: Sequence[str], size: int) -> None:
         done = self._loop.create_future()
-        self._waiting.append(_Waiting(notifications, size, done))
-        self._start()
+        self._waiting.append(_Waiting(commands, size, done))
+        if not self._sending:
+            self._sending = True
+            Steps(self._loop, self._run(), self._sent).start()
         await done
 
-    def _start(self) -> None:
-        if self._sending is None and self._waiting:
-            name = "fast-channels-postgres-send"
-            self._sending = self._loop.create_task(self._run(), name=name)
-            self._sending.add_done_callback(self._sent)
-
-    def _sent(self, sending: "asyncio.Task[None]") -> None:
-        self._sending = None
-        self._start()  # what came between its end and now
-        if not sending.cancelled():
-            sending.result()
+    def _sent(self, error: BaseException | None) -> None:
+        self._sending = False
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+        if error is not None:
+            raise error
 
     async def _run(self) -> None:
         """Send until nothing waits; the callers may be cancelled, this never is."""
         while self._waiting:
             batch = self._batch()
+            if not batch:
+                continue
             try:
                 connection = self.link.connection or await self.link.ready()
                 await self._execute(connection, statement(batch))
@@ -116,8 +114,9 @@ class Publisher:
             except PostgresError as error:
                 _fail(batch, explained(error))
             except BaseException as error:
-                _fail(batch, f"the message was not sent: {error!r}")
-                raise
+                _fail(batch, f"the message was perhaps not sent: {error!r}")
+                if not isinstance(error, Exception):
+                    raise
             else:
                 for waiting in batch:
                     if not waiting.done.done():
@@ -140,20 +139,14 @@ class Publisher:
 
 
 def statement(batch: Sequence[_Waiting]) -> str:
-    """Return one statement that sends them all, in order.
+    """Return what sends them all, in order, in one transaction and one round trip.
 
-    Names, topics and base64 hold nothing that SQL or an array's text would have to quote.
+    NOTIFY is a utility command, which the server runs without a plan and a snapshot: one costs it
+    half of ``SELECT pg_notify``, and a thousand cost less than the same by ``unnest``.
     """
-    notifications = [pair for waiting in batch for pair in waiting.notifications]
-    if len(notifications) == 1:
-        [(name, text)] = notifications
-        return f"SELECT pg_notify('{name}','{text}')"
-    names = ",".join([name for name, _ in notifications])
-    texts = ",".join(distinct([text for _, text in notifications]))
-    return (
-        "SELECT count(pg_notify(c,p)) FROM unnest("
-        f"'{{{names}}}'::text[],'{{{texts}}}'::text[]) AS t(c,p)"
-    )
+    if len(batch) == 1 and len(batch[0].commands) == 1:
+        return batch[0].commands[0]
+    return ";".join(distinct([each for waiting in batch for each in waiting.commands]))
 
 
 def explained(error: Exception) -> str:
