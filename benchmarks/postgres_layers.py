@@ -1,10 +1,11 @@
-"""The PostgreSQL layer against a floor, plain asyncpg and Litestar.
+"""The PostgreSQL layer against a floor, plain asyncpg, channels_postgres and Litestar.
 
 One private server on loopback, uvloop, messages of 100 bytes; CPU is that of the measured Python
 process, the server's where it says so.
 
 - one group, many groups: 64 concurrent senders, messages for each second, and CPU for each.
-- four processes: the same in four at once.
+- one group, peers: the same with one member, without which channels_postgres sends nothing.
+- four processes: the same in four at once, which share the cores with the server.
 - 10,000 groups with one member each, against 100: CPU for a message, sent and delivered.
 - lone: from one send to its arrival, median.
 - group's size: the server's CPU for a message to 1,000 members, against one, in another process.
@@ -23,16 +24,19 @@ from benchmarks.processes import OURS, ROUNDS, in_turns, install, measure
 from benchmarks.table import Row, compare
 from benchmarks.table import measure as text
 
-WANTED = ("litestar>=2.25,<3", "asyncpg", "msgspec")
+CHANNELS = ("channels-postgres>=1.1.4,<2", "psycopg[binary]")
+LITESTAR = ("litestar>=2.25,<3", "asyncpg", "msgspec")
 
 
 def rows() -> Iterator[Row]:
     """Yield a row for each comparison."""
-    litestar = install("litestar-postgres", *WANTED)
+    pythons = {
+        "litestar": install("litestar-postgres", *LITESTAR),
+        "channels": install("channels-postgres", *CHANNELS),
+    }
     with server() as (port, cpu):
 
         def take(case: str, *sides: str) -> list[dict[str, list[float]]]:
-            pythons = {"litestar": litestar}
             return in_turns(
                 *((pythons.get(s, OURS), "postgres_worker", "uvloop", s, case, port) for s in sides)
             )
@@ -41,14 +45,19 @@ def rows() -> Iterator[Row]:
             worker = (OURS, "postgres_worker", "uvloop", "ours")
             return in_turns(*((*worker, name, port) for name in names))
 
-        ours, floor, other = take("one_group", "ours", "floor", "litestar")
+        ours, floor = take("one_group", "ours", "floor")
         rate = ours["rate"]
         yield compare("postgres", "one group, floor", rate, floor["rate"], "/s", at_least=0.25)
-        yield compare("postgres", "one group, Litestar", rate, other["rate"], "/s", at_least=100)
         yield alone("one group, CPU", ours["cpu"], 15)
+        ours, channels, litestar = take("one_reader", "ours", "channels", "litestar")
+        rate, other = ours["rate"], channels["rate"]
+        yield compare("postgres", "one group, channels_postgres", rate, other, "/s", at_least=5)
+        other = litestar["rate"]
+        yield compare("postgres", "one group, Litestar", rate, other, "/s", at_least=100)
         four, one = cases("four_processes", "one_group")
         case = "four processes, one process"
         yield compare("postgres", case, four["rate"], one["rate"], "/s", at_least=1)
+        yield compare("postgres", f"{case}, CPU", four["cpu"], one["cpu"], "us")
         ours, floor = take("many_groups", "ours", "floor")
         yield alone("many groups, CPU", ours["cpu"], 15)
         yield compare("postgres", "many groups, floor", ours["rate"], floor["rate"], "/s")

@@ -41,6 +41,48 @@ class Ours(Side):
         await self.layer.close()
 
 
+class ChannelsPostgres(Side):
+    """channels_postgres, by its own pool of at most 4 connections and a table with a trigger."""
+
+    async def open(self) -> None:
+        port = self.url.rpartition(":")[2]
+        await asyncio.to_thread(self.migrate, port)
+        core = importlib.import_module("channels_postgres.core")
+        own = {"TIME_ZONE": None, "CONN_HEALTH_CHECKS": False, "CONN_MAX_AGE": 0}
+        pool = {"min_size": 2, "max_size": 4}
+        self.layer = core.PostgresChannelLayer(**database(port), **own, PSYCOPG_OPTIONS=pool)
+        self.send = self.layer.group_send  # type: ignore[method-assign]  # no call in between
+
+    def migrate(self, port: str) -> None:
+        """Its tables are there."""
+        django: Any = importlib.import_module("django")
+        settings = importlib.import_module("django.conf").settings
+        databases = {name: database(port) for name in ("default", "channels_postgres")}
+        apps = ["channels", "channels_postgres"]
+        settings.configure(INSTALLED_APPS=apps, USE_TZ=True, DATABASES=databases)
+        django.setup()
+        importlib.import_module("django.core.management").call_command("migrate", verbosity=0)
+
+    async def member(self, group: str, hit: Hit) -> None:
+        channel = await self.layer.new_channel()
+        await self.layer.group_add(group, channel)
+        self.read(lambda: self.layer.receive(channel), hit)
+        while not (listening := self.layer.listener_task_is_running):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # its reader makes it
+        await listening.wait()
+
+    async def close(self) -> None:
+        await super().close()
+        pool = importlib.import_module("channels_postgres.db").connection_pool
+        await pool.close()
+
+
+def database(port: str) -> dict[str, Any]:
+    """Return Django's description of the benchmark's database."""
+    where = {"NAME": "postgres", "USER": "kit", "PASSWORD": "", "HOST": "127.0.0.1", "PORT": port}
+    return {"ENGINE": "django.db.backends.postgresql", **where}
+
+
 class LitestarPostgres(Litestar):
     """Litestar's channels over its asyncpg backend; a message is a dict to its reader."""
 
@@ -117,5 +159,6 @@ SIDES: dict[str, type[Side]] = {
     "ours": Ours,
     "floor": Floor,
     "plain": Plain,
+    "channels": ChannelsPostgres,
     "litestar": LitestarPostgres,
 }

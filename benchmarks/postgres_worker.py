@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from statistics import mean
 from typing import Any, Final
 
 from benchmarks.postgres_sides import SIDES
@@ -49,16 +50,36 @@ async def many_thousand_groups(side: Side, *_: str) -> dict[str, float]:
     return await deliveries(side, 10_000)
 
 
+async def one_reader(side: Side, *_: str) -> dict[str, float]:
+    """64 concurrent senders to one group that has a member here: some send to nobody else."""
+    await side.member("room", lambda _: None)
+    return await one_group(side)
+
+
+async def at_a_signal(side: Side, *_: str) -> dict[str, float]:
+    """64 concurrent senders, when a line has come on standard input."""
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    return await one_group(side)
+
+
 async def four_processes(side: Side, name: str, port: str) -> dict[str, float]:
-    """64 senders in each of four processes at once; messages of all for each second."""
-    command = [sys.executable, "-m", "benchmarks.postgres_worker", "uvloop", name, "one_group"]
+    """64 senders in each of four processes at once; messages of all for each second.
+
+    They begin together: four interpreters that start take both cores for a second.
+    """
+    command = [sys.executable, "-m", "benchmarks.postgres_worker", "uvloop", name, "at_a_signal"]
     pipe = asyncio.subprocess.PIPE
     processes = [
-        await asyncio.create_subprocess_exec(*command, port, stdout=pipe) for _ in range(4)
+        await asyncio.create_subprocess_exec(*command, port, stdin=pipe, stdout=pipe)
+        for _ in range(4)
     ]
-    came = await asyncio.gather(*(process.communicate() for process in processes))
-    rates = [json.loads(out.splitlines()[-1])["rate"] for out, _ in came]
-    return {"rate": sum(rates)}
+    for process in processes:
+        assert process.stdout is not None
+        await process.stdout.readline()
+    came = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
+    results = [json.loads(out.splitlines()[-1]) for out, _ in came]
+    return {"rate": sum(r["rate"] for r in results), "cpu": mean(r["cpu"] for r in results)}
 
 
 async def group_of(side: Side, members: int) -> dict[str, float]:
@@ -90,6 +111,8 @@ CASES: Final[dict[str, Any]] = {
     "lone": lone,
     "hundred_groups": hundred_groups,
     "many_thousand_groups": many_thousand_groups,
+    "one_reader": one_reader,
+    "at_a_signal": at_a_signal,
     "four_processes": four_processes,
     "large_group": large_group,
     "small_group": small_group,
