@@ -93,6 +93,7 @@ async def test_a_frozen_server_is_told_in_time_and_found_again(fragile: Server, 
         assert time.monotonic() - began < 8
     finally:
         fragile.thaw()
+    await until(lambda: there.stats()["gaps"] >= 1)
     await send_when_back(here, "room", LAST)
     await soon(read_until(there, channel, LAST))
 

@@ -4,11 +4,15 @@ import asyncio
 import sys
 from datetime import timedelta
 
+import asyncpg
 import pytest
 from tests.waiting import soon, until
 
 from fast_channels.exceptions import ChannelFull, InvalidChannelLayerError
 from fast_channels_postgres import PostgresChannelLayer
+from fast_channels_postgres.hosts import Source
+from fast_channels_postgres.job_sql import RENEW
+from fast_channels_postgres.tables import Tables
 
 from .conftest import Make
 from .servers import Server
@@ -84,6 +88,60 @@ async def test_a_job_stays_with_a_worker_for_as_long_as_it_lives(
         await asyncio.sleep(0.05)
     await lease.done()
     assert not await server.run(query, f"{prefix}:q.jobs")
+
+
+async def test_jobs_do_not_wait_for_one_another(server: Server, make: Make, prefix: str) -> None:
+    layer = make(f"{server.url}?application_name={prefix}", queue_capacity=100)
+    await layer.send("jobs", {"type": "job", "n": 0})
+    held = await layer.take("jobs")
+    blocker = await asyncpg.connect(server.url)
+    try:
+        async with blocker.transaction():  # as another application's long statement
+            await blocker.execute(
+                "SELECT FROM fast_channels.jobs WHERE queue = $1 FOR UPDATE", f"{prefix}:q.jobs"
+            )
+            finishing = asyncio.create_task(held.done())
+            for n in range(1, 20):
+                await soon(layer.send("jobs", {"type": "job", "n": n}))
+                assert await numbers(layer, "jobs", 1) == [n]
+            assert not finishing.done()
+    finally:
+        await blocker.close()
+    await soon(finishing)
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
+    assert 3 <= (await server.run(count, prefix))[0]["count"] <= 6
+
+
+async def test_connections_for_jobs_are_few_and_go_when_nobody_needs_them(
+    server: Server, prefix: str
+) -> None:
+    tables = Tables(asyncio.get_running_loop(), Source(f"{server.url}?application_name={prefix}"))
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
+    try:
+        nap = [tables.run(lambda raw: raw.fetch("SELECT pg_sleep(0.02)")) for _ in range(20)]
+        await soon(asyncio.gather(*nap))
+        assert (await server.run(count, prefix))[0]["count"] == 4
+        tables.tidy(older_than=0.0)
+        while (await server.run(count, prefix))[0]["count"]:  # noqa: ASYNC110  # the server's
+            await asyncio.sleep(0.01)
+        await tables.run(lambda raw: raw.fetch("SELECT 1"))
+    finally:
+        await tables.close()
+
+
+async def test_a_job_that_was_released_is_not_renewed(
+    server: Server, make: Make, prefix: str
+) -> None:
+    await make(server.url).migrate()
+    await server.run(
+        "INSERT INTO fast_channels.jobs (queue, payload, lifetime, expires_at, takes)"
+        " VALUES ($1, '', '1 min', now() + interval '1 min', 1)",
+        prefix,
+    )
+    [job] = await server.run("SELECT id FROM fast_channels.jobs WHERE queue = $1", prefix)
+    await server.run(RENEW, [job["id"]], [1], timedelta(seconds=30))
+    [job] = await server.run("SELECT taken_until FROM fast_channels.jobs WHERE queue = $1", prefix)
+    assert job["taken_until"] is None
 
 
 async def test_a_late_done_does_not_take_a_job_from_its_next_taker(

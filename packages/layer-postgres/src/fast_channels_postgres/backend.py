@@ -6,7 +6,7 @@ from typing import Final
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Backend, Inbox, Publication
-from fast_channels_postgres.link import Connects
+from fast_channels_postgres.hosts import Connects
 from fast_channels_postgres.listener import Listener
 from fast_channels_postgres.names import MAX_PAYLOAD
 from fast_channels_postgres.publisher import Publisher
@@ -54,7 +54,7 @@ class PostgresBackend(Backend):
         listener = self._listener = Listener(loop, self._direct, inbox, publisher.echo)
         self.jobs.open(loop, self._direct, listener)
         await publisher.link.open()
-        await listener.link.open()
+        await listener.open()
 
     async def close(self) -> None:
         """Every connection is gone; jobs that were not finished are free."""

@@ -1,6 +1,7 @@
 """One connection to a server: its statements run one after another, each in bounded time."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
@@ -13,7 +14,9 @@ from fast_channels_postgres.driver import (
     Raw,
     sqlstate,
 )
+from fast_channels_postgres.steps import Steps
 
+logger = logging.getLogger("fast_channels.postgres")
 T = TypeVar("T")
 
 STATEMENT_SECONDS: Final = 4.0
@@ -36,7 +39,10 @@ class Connection:
         self.lost: Exception | None = None
         """Why it has ended; None while it lives."""
         self.on_lost: Callable[[Exception], None] | None = None
-        self.last_used = loop.time()
+        self.heard = True
+        """The server has said something since this was last set to False."""
+        self.sign_of_life: Callable[[Raw], Awaitable[object]] = _one
+        """What the server is asked, to hear something."""
         self.has_tables = False
         """True when the schema was looked at here."""
         self._loop = loop
@@ -77,7 +83,23 @@ class Connection:
                 raise BackendUnavailable(f"{self.lost}; perhaps it was done") from None
             finally:
                 self._deadline = math.inf
-                self.last_used = self._loop.time()
+                self.heard = True
+
+    def ping(self) -> None:
+        """The server is asked for a sign of life; a statement under way has a limit of its own."""
+        if self._lock.locked():
+            self.heard = True
+        else:
+            self.heard = False
+            Steps(self._loop, self._ping(), lambda _: None).start()
+
+    async def _ping(self) -> None:
+        try:
+            await self.run(self.sign_of_life)
+        except PostgresError as error:
+            logger.debug("%s refused a sign of life: %s", self.name, error)
+        except BackendUnavailable:
+            pass  # and its owner was told
 
     def check(self) -> None:
         """Raise ``BackendUnavailable`` if it has ended."""
@@ -151,3 +173,7 @@ class Connection:
     def _terminated(self, _: Any) -> None:
         if self.lost is None:
             self.abort(BackendUnavailable(f"{self.name} closed the connection"))
+
+
+async def _one(raw: Raw) -> object:
+    return await raw.execute("SELECT 1")

@@ -1,8 +1,9 @@
 """The servers that a URL names, and connecting to the first of them that can be used."""
 
 import asyncio
+import time
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from fast_channels.exceptions import BackendUnavailable
@@ -17,8 +18,9 @@ from fast_channels_postgres.driver import (
 )
 
 SCHEMES: Final = ("postgres", "postgresql")
-CONNECT_SECONDS: Final = 3.0
-"""How long one host may take until it is connected to."""
+HOST_SECONDS: Final = 1.0
+"""How long one host may take at least until it is connected to, if it has to: a host that swallows
+everything must not keep us from the next one."""
 
 CANCEL_SECONDS: Final = 0.5
 """How long a cancelled attempt may go on."""
@@ -36,6 +38,14 @@ class Host(NamedTuple):
         if self.host is None:
             return "the default host"
         return f"{self.host}:{self.port or DEFAULT_PORT}"
+
+
+class Connects(Protocol):
+    """Makes connections to one server."""
+
+    async def connect(self, seconds: float, /) -> Connection:
+        """Return a new one, within about so many seconds; raises ``BackendUnavailable``."""
+        ...
 
 
 class Source:
@@ -56,21 +66,24 @@ class Source:
     def __repr__(self) -> str:
         return f"<{', '.join(map(str, self._hosts))}>"
 
-    async def connect(self) -> Connection:
+    async def connect(self, seconds: float, /) -> Connection:
         """Return a new connection; raises ``BackendUnavailable`` that says why each host fails."""
         problems: list[str] = []
-        for host in self._hosts:
+        until = time.monotonic() + seconds
+        for number, host in enumerate(self._hosts):
+            share = (until - time.monotonic()) / (len(self._hosts) - number)
+            share = max(share, HOST_SECONDS)
             try:
-                return await self._connect(host)
-            except (OSError, PostgresError, InterfaceError, NotPrimary, TimeoutError) as error:
-                problems.append(f"postgres at {host} cannot be used: {explained(error)}")
+                return await self._connect(host, share)
+            except (OSError, PostgresError, InterfaceError, NotPrimary) as error:
+                problems.append(f"postgres at {host} cannot be used: {explained(error, share)}")
             except BackendUnavailable as error:
                 problems.append(str(error))
         raise BackendUnavailable("; ".join(problems))
 
-    async def _connect(self, host: Host) -> Connection:
+    async def _connect(self, host: Host, seconds: float) -> Connection:
         where: dict[str, Any] = {} if host.host is None else {"host": host.host, "port": host.port}
-        options = {"timeout": CONNECT_SECONDS, **self._options, **where}
+        options = {"timeout": seconds, **self._options, **where}
         raw = await _finished(connect(dsn=self._url, **options))
         return Connection(asyncio.get_running_loop(), raw, f"postgres at {host}")
 
@@ -85,7 +98,7 @@ class PoolSource:
     def __repr__(self) -> str:
         return "<a pool>"
 
-    async def connect(self) -> Connection:
+    async def connect(self, seconds: float, /) -> Connection:
         """Return a connection of the pool; raises ``BackendUnavailable``."""
         loop = asyncio.get_running_loop()
         if self._loop not in (None, loop):
@@ -93,9 +106,10 @@ class PoolSource:
                 "the asyncpg pool belongs to another event loop; give the layer a url instead"
             )
         try:
-            raw = await self._pool.acquire(timeout=CONNECT_SECONDS)
-        except (OSError, PostgresError, InterfaceError, TimeoutError) as error:
-            raise BackendUnavailable(f"the pool has no connection: {explained(error)}") from None
+            raw = await self._pool.acquire(timeout=seconds)
+        except (OSError, PostgresError, InterfaceError) as error:
+            text = f"the pool has no connection: {explained(error, seconds)}"
+            raise BackendUnavailable(text) from None
         return Connection(loop, raw, "postgres, by a pool", self._pool.release)
 
 
@@ -141,7 +155,7 @@ def _host(text: str) -> Host:
     return Host(unquote(name), int(port) if port else DEFAULT_PORT)
 
 
-def explained(error: BaseException) -> str:
+def explained(error: BaseException, seconds: float) -> str:
     """Return in words why a connection was not made; never a password."""
     if isinstance(error, NotPrimary):
         return (
@@ -149,5 +163,5 @@ def explained(error: BaseException) -> str:
             "target_session_attrs ask for; name the primary"
         )
     if isinstance(error, TimeoutError):
-        return f"it did not answer within {CONNECT_SECONDS:g} s"
+        return f"it did not answer within {seconds:.2g} s"
     return str(error) or type(error).__name__

@@ -36,8 +36,9 @@ RENEW: Final = """
 UPDATE fast_channels.jobs AS job
 SET taken_until = now() + $3, expires_at = now() + $3 + lifetime
 FROM unnest($1::bigint[], $2::int[]) AS mine (id, takes)
-WHERE job.id = mine.id AND job.takes = mine.takes
+WHERE job.id = mine.id AND job.takes = mine.takes AND job.taken_until IS NOT NULL
 """
+"""Statements run side by side: a job that was released meanwhile stays free."""
 
 DONE: Final = "DELETE FROM fast_channels.jobs WHERE id = $1 AND takes = $2"
 

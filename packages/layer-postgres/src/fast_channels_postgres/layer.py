@@ -7,8 +7,7 @@ from typing import Any
 from fast_channels.layers import BaseChannelLayer
 from fast_channels_postgres.backend import JOB_LEASE, PostgresBackend
 from fast_channels_postgres.driver import Pool
-from fast_channels_postgres.hosts import PoolSource, Source
-from fast_channels_postgres.link import Connects
+from fast_channels_postgres.hosts import Connects, PoolSource, Source
 from fast_channels_postgres.schema import migrate
 
 
@@ -58,7 +57,7 @@ class PostgresChannelLayer(BaseChannelLayer):
 
         Raises ``BackendUnavailable``, and ``InvalidChannelLayerError`` where the role may not.
         """
-        connection = await (self._direct or self._source).connect()
+        connection = await (self._direct or self._source).connect(self.options.send_timeout)
         try:
             await migrate(connection)
         finally:

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any, Final
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels.layers import Inbox
-from fast_channels_postgres.connection import Connection
+from fast_channels.layers import Inbox, Link
+from fast_channels_postgres.connection import Connection, logger
 from fast_channels_postgres.driver import READ_ONLY, Heard, PostgresError, Raw, sqlstate
-from fast_channels_postgres.link import PING_LIMIT, Connects, Link
+from fast_channels_postgres.hosts import Connects
 from fast_channels_postgres.names import COMMON, decode, shard_name
 
 ECHO_SECONDS: Final = 3.0
@@ -32,6 +32,7 @@ class _Ears:
 
     def heard(self, _connection: Any, _pid: int, _channel: str, text: str) -> None:
         """Take one notification."""
+        self.connection.heard = True
         if self.held is None:
             if self.connection.lost is None:
                 self._take(text)
@@ -64,10 +65,9 @@ class Listener:
         inbox: Inbox,
         echo: Callable[[str], Awaitable[None]],
     ) -> None:
-        self.link = Link(loop, "listen", source)
+        self.link = Link(loop, source.connect, logger=logger, purpose="listen")
         self.link.prepare = self._prepare
         self.link.came_back = self._came_back
-        self.link.ping = self._ping
         self.queue_usage = 0.0
         """How full the server's notification queue was when last seen: 0 to 1."""
         self.on_back: Callable[[], None] | None = None
@@ -84,6 +84,11 @@ class Listener:
         self._settling: asyncio.Task[None] | None = None
         self._settled: set[asyncio.Future[None]] = set()
         self._closed = False
+
+    async def open(self) -> None:
+        """Connected, and a notification to itself has come back."""
+        await self.link.open()
+        self._use_fresh()
 
     async def subscribe(self, topics: Collection[str]) -> None:
         """The server delivers the topics."""
@@ -183,6 +188,7 @@ class Listener:
 
     async def _prepare(self, connection: Connection) -> None:
         """The connection listens to every name of this moment, and hears."""
+        connection.sign_of_life = self._look
         ears = self._fresh = _Ears(connection, self._take)
         try:
             while not (wanted := self._wanted()) <= ears.names:
@@ -202,21 +208,21 @@ class Listener:
                 "does that: name the server itself in listen_url"
             ) from None
 
-    def _came_back(self, cause: Exception | None) -> None:
+    def _came_back(self, _: Connection, cause: Exception) -> None:
+        self._inbox.gap(cause)
+        if self.on_back is not None:
+            self.on_back()
+        self._use_fresh()
+
+    def _use_fresh(self) -> None:
         ears, self._ears, self._fresh = self._fresh, self._fresh, None
         assert ears is not None
         held, ears.held = ears.held or [], None
-        if cause is not None:
-            self._inbox.gap(cause)
-            if self.on_back is not None:
-                self.on_back()
         for text in held:
             self._take(text)
 
-    async def _ping(self, connection: Connection) -> None:
-        query = "SELECT pg_notification_queue_usage()"
-        usage: float = await connection.run(lambda raw: raw.fetchval(query), PING_LIMIT)
-        self.queue_usage = usage
+    async def _look(self, raw: Raw) -> None:
+        self.queue_usage = await raw.fetchval("SELECT pg_notification_queue_usage()")
 
     # --- what comes ---------------------------------------------------------------------------
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from fast_channels.exceptions import BackendUnavailable, PublishFailed
-from fast_channels.layers import Publication
-from fast_channels_postgres.connection import Connection
+from fast_channels.layers import Link, Publication
+from fast_channels_postgres.connection import Connection, logger
 from fast_channels_postgres.driver import READ_ONLY, PostgresError, sqlstate
-from fast_channels_postgres.link import Connects, Link
+from fast_channels_postgres.hosts import Connects
 from fast_channels_postgres.names import (
     COMMON,
     MAX_PAYLOAD,
@@ -41,7 +41,7 @@ class Publisher:
     """Sends notifications in the order in which they were given."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, source: Connects) -> None:
-        self.link = Link(loop, "publish", source)
+        self.link = Link(loop, source.connect, logger=logger, purpose="publish")
         self._loop = loop
         self._names: dict[str, str] = {}
         self._waiting: list[_Waiting] = []

@@ -19,13 +19,12 @@ from fast_channels.exceptions import (
     FastChannelsError,
     InvalidChannelLayerError,
 )
-from fast_channels_postgres.connection import Connection
-from fast_channels_postgres.driver import PostgresError, Raw
+from fast_channels_postgres.driver import Raw
+from fast_channels_postgres.hosts import Connects
 from fast_channels_postgres.job_sql import CLEAR, DONE, EXPIRE, PUT, RELEASE, RENEW, REVIVE, TAKE
-from fast_channels_postgres.link import Connects, Link
 from fast_channels_postgres.listener import Listener
 from fast_channels_postgres.names import shard_name
-from fast_channels_postgres.schema import ensure, unfit
+from fast_channels_postgres.tables import Tables
 
 logger = logging.getLogger("fast_channels.postgres")
 T = TypeVar("T")
@@ -92,15 +91,14 @@ class PostgresQueues:
         self._looked = 0.0
         self._renewed = 0.0
         self._closed = False
-        self._link: Link | None = None
+        self._tables: Tables | None = None
         self._listener: Listener | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def open(self, loop: asyncio.AbstractEventLoop, source: Connects, listener: Listener) -> None:
         """Connects when it is first needed; wakes by what the listener hears."""
         self._loop = loop
-        self._link = Link(loop, "queues", source)
-        self._link.came_back = lambda _: self._woken.set()
+        self._tables = Tables(loop, source)
         self._listener = listener
         listener.on_back = self._woken.set
 
@@ -119,7 +117,7 @@ class PostgresQueues:
 
     async def take(self, queue: str, /) -> PostgresJob:
         """Wait for the first job of the queue."""
-        loop, _ = self._opened()
+        loop = self._opened()
         taker: asyncio.Future[PostgresJob] = loop.create_future()
         self._takers.setdefault(queue, deque()).append(taker)
         self._woken.set()
@@ -165,8 +163,8 @@ class PostgresQueues:
                 taker.set_exception(BackendUnavailable("the layer was closed"))
         self._takers.clear()
         self._woken.set()
-        link = self._link
-        if link is None:
+        tables = self._tables
+        if tables is None:
             return
         if self._working is not None:  # a job that is on its way here goes back
             await asyncio.wait([self._working], timeout=CLOSING_SECONDS)
@@ -174,7 +172,7 @@ class PostgresQueues:
             self._start(job.release())
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=CLOSING_SECONDS)
-        await link.close()
+        await tables.close()
         rest = [*self._tasks, *([self._working] if self._working else [])]
         for task in rest:
             task.cancel()
@@ -183,16 +181,15 @@ class PostgresQueues:
 
     # --- statements ---------------------------------------------------------------------------
 
-    def _opened(self) -> tuple[asyncio.AbstractEventLoop, Link]:
-        if self._closed or self._loop is None or self._link is None:
+    def _opened(self) -> asyncio.AbstractEventLoop:
+        if self._closed or self._loop is None:
             raise BackendUnavailable("the layer was closed")
-        return self._loop, self._link
+        return self._loop
 
     async def _ask(self, call: Callable[[Raw], Awaitable[T]]) -> T:
-        if self._link is None:
+        if self._tables is None:
             raise BackendUnavailable("the postgres backend is not open")
-        self._link.start()
-        return await _on(await self._link.ready(), call)
+        return await self._tables.run(call)
 
     async def _owned(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what the work returns; it goes on when the caller is cancelled."""
@@ -271,24 +268,22 @@ class PostgresQueues:
 
     async def _look(self) -> bool:
         """Take what is there, and renew leases; return whether anything came."""
-        loop, link = self._opened()
+        loop = self._opened()
         assert self._listener is not None
-        link.start()
         lease = self._lease
         if self._held and loop.time() - self._renewed > self._pause:
             ids = [job.id for job in self._held.values()]
             takes = [job.takes for job in self._held.values()]
-            await _on(await link.ready(), lambda raw: raw.execute(RENEW, ids, takes, lease))
+            await self._ask(lambda raw: raw.execute(RENEW, ids, takes, lease))
             self._renewed = loop.time()
         queues = {queue: len(takers) for queue, takers in self._takers.items()}
         self._listener.attend(queues, self._woken.set)
         await self._listener.hears(queues)
-        connection = await link.ready()
         self._expire_now_and_then()
         if not queues:
             return False
         names, most = list(queues), list(queues.values())
-        rows: list[Any] = await _on(connection, lambda raw: raw.fetch(TAKE, names, most, lease))
+        rows: list[Any] = await self._ask(lambda raw: raw.fetch(TAKE, names, most, lease))
         for row in sorted(rows, key=lambda row: int(row["id"])):
             job = PostgresJob(self, row)
             self._held[job.id] = job
@@ -312,7 +307,7 @@ class PostgresQueues:
     # --- what expired -------------------------------------------------------------------------
 
     def _expire_now_and_then(self) -> None:
-        loop, _ = self._opened()
+        loop = self._opened()
         if loop.time() - self._looked >= LOOK_SECONDS:
             self._looked = loop.time()
             self._start(self._expire())
@@ -330,13 +325,3 @@ class PostgresQueues:
 
 async def _deleted(raw: Raw, job: PostgresJob) -> bool:
     return await raw.execute(DONE, job.id, job.takes) == "DELETE 1"
-
-
-async def _on(connection: Connection, call: Callable[[Raw], Awaitable[T]]) -> T:
-    """Return what the statement returns, the tables being there."""
-    await ensure(connection)
-    try:
-        return await connection.run(call)
-    except PostgresError as error:
-        connection.has_tables = False  # perhaps somebody dropped them
-        raise unfit(error, connection.name) from None
