@@ -34,6 +34,7 @@ BROKERS = {
     "nats-server": ("nats-server", "nats-server"),
     "redis-server": ("redis-server", "redis"),
     "initdb": ("postgresql", "postgresql"),
+    "pgbouncer": ("pgbouncer", "pgbouncer"),
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

@@ -63,6 +63,17 @@ def free_port() -> int:
     return port
 
 
+def answers(port: int) -> bool:
+    """True when who listens there answers a start-up message with a request for the password."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as probe:
+            body = b"\x00\x03\x00\x00user\x00kit\x00database\x00postgres\x00\x00"
+            probe.sendall((len(body) + 4).to_bytes(4, "big") + body)
+            return probe.recv(1) == b"R"
+    except OSError:
+        return False
+
+
 class Server:
     """One PostgreSQL server, restarted on the same port and with the same data."""
 
@@ -121,21 +132,11 @@ class Server:
                 **self._identity,
             )
         deadline = time.monotonic() + PATIENCE
-        while not self._answers():
+        while not answers(self.port):
             if time.monotonic() > deadline or self.process.poll() is not None:
                 raise RuntimeError(f"postgres did not start: {(self.folder / 'log').read_text()}")
             time.sleep(0.02)
         return self
-
-    def _answers(self) -> bool:
-        """True when it answers a start-up message with a request for the password."""
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as probe:
-                body = b"\x00\x03\x00\x00user\x00kit\x00database\x00postgres\x00\x00"
-                probe.sendall((len(body) + 4).to_bytes(4, "big") + body)
-                return probe.recv(1) == b"R"
-        except OSError:
-            return False
 
     def _processes(self) -> list[psutil.Process]:
         """Return its processes: each session has one, in a process group of its own."""
@@ -197,6 +198,40 @@ def running(auth: str = "scram-sha-256", **settings: str) -> Generator[Server]:
         yield server.create().start()
     finally:
         server.remove()
+
+
+@contextmanager
+def pooled(server: Server) -> Generator[str]:
+    """A PgBouncer in transaction mode before the server; yields the URL of its database."""
+    program = shutil.which("pgbouncer")
+    if program is None:
+        raise RuntimeError("pgbouncer was not found; run: make setup")
+    folder = Path(tempfile.mkdtemp(prefix="fc-pgbouncer-"))
+    port, who = free_port(), identity()
+    users, config = folder / "users", folder / "pgbouncer.ini"
+    users.write_text(f'"kit" "{server.password}"\n')
+    config.write_text(
+        f"[databases]\n* = host=127.0.0.1 port={server.port}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = scram-sha-256\nauth_file = {users}\npool_mode = transaction\n"
+    )
+    if who:
+        for path in (folder, users, config):
+            os.chown(path, who["user"], who["group"])
+    log = (folder / "log").open("wb")
+    process = subprocess.Popen([program, str(config)], stdout=log, stderr=log, cwd=folder, **who)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not answers(port):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise RuntimeError(f"pgbouncer did not start: {(folder / 'log').read_text()}")
+            time.sleep(0.02)
+        yield server.url.replace(f":{server.port}/", f":{port}/")
+    finally:
+        process.kill()
+        process.wait()
+        log.close()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Proxy:
