@@ -18,6 +18,7 @@ from fast_channels.exceptions import BackendUnavailable, InvalidChannelLayerErro
 from fast_channels_nats import NatsChannelLayer
 
 from .conftest import Make
+from .operators import Operator
 from .servers import Server, running
 
 SECRET = "correct-horse-7"
@@ -81,6 +82,53 @@ async def test_an_nkey_opens_and_another_one_is_refused(tmp_path: Path, make: Ma
         assert absent.endswith("absent cannot be read: FileNotFoundError")
         files[0].write_text("no seed")
         assert "has no usable seed" in await refused(make(server.url, nkey=str(files[0])))
+
+
+async def test_credentials_of_an_operators_account_open(tmp_path: Path, make: Make) -> None:
+    operator, other = Operator(), Operator()
+    known = operator.credentials(tmp_path / "known.creds", operator.app)
+    unknown = other.credentials(tmp_path / "unknown.creds", other.app)
+    with running(tmp_path, operator.config) as server:
+        await works(make(server.url, credentials=known))
+        assert "refused our credentials" in await refused(make(server.url, credentials=unknown))
+        assert "asks who we are" in await refused(make(server.url))
+
+
+async def test_credentials_are_read_again_when_the_connection_comes_back(
+    tmp_path: Path, make: Make
+) -> None:
+    operator = Operator()
+    file = tmp_path / "app.creds"
+    operator.credentials(file, operator.app)
+    with running(tmp_path, operator.config) as server:
+        layer = make(server.url, credentials=str(file))
+        channel = await layer.new_channel()
+        await layer.group_add("room", channel)
+        server.kill()
+        renewed = Operator()
+        renewed.credentials(file, renewed.app)
+        server.config = renewed.config
+        server.start()
+        assert await soon(layer.receive(channel)) == {"type": "channels.gap", "group": "room"}
+        await works(layer)
+
+
+async def test_permissions_of_a_users_credentials_reach_who_asked(
+    tmp_path: Path, make: Make, prefix: str
+) -> None:
+    operator = Operator()
+    file = operator.credentials(
+        tmp_path / "app.creds",
+        operator.app,
+        sub={"allow": [f"{prefix}.n.*"]},
+        pub={"deny": [f"{prefix}.g.mute"]},
+    )
+    with running(tmp_path, operator.config) as server:
+        layer = make(server.url, credentials=file)
+        with pytest.raises(BackendUnavailable, match=rf'Subscription to "{prefix}.g.deaf"'):
+            await layer.group_add("deaf", await layer.new_channel())
+        with pytest.raises(BackendUnavailable, match=rf'Publish to "{prefix}.g.mute"'):
+            await layer.group_send("mute", {"type": "no"})
 
 
 async def test_a_file_that_holds_no_credentials_is_told(
@@ -189,6 +237,47 @@ async def test_worker_queues_without_jetstream_are_refused_clearly(
         for call in (layer.send("jobs", {"type": "job"}), layer.receive("jobs")):
             with pytest.raises(InvalidChannelLayerError, match="start nats-server with -js"):
                 await soon(call)
+
+
+async def test_an_account_without_jetstream_is_refused_clearly(tmp_path: Path, make: Make) -> None:
+    accounts = (
+        "accounts { plain { users: [{ user: plain, password: pw }] }, "
+        "stored { jetstream: enabled, users: [{ user: stored, password: pw }] } }"
+    )
+    with running(tmp_path, accounts) as server:
+        await works(make(f"nats://stored:pw@{server.address}"))
+        layer = make(f"nats://plain:pw@{server.address}")
+        for call in (layer.send("jobs", {"type": "job"}), layer.receive("jobs")):
+            with pytest.raises(InvalidChannelLayerError, match="enable it for the account"):
+                await soon(call)
+
+
+async def test_a_jetstream_without_space_is_told_to_who_sends(tmp_path: Path, make: Make) -> None:
+    with running(tmp_path, jetstream=False) as server:
+        folder = server.folder / "jetstream"
+        server.config = f'jetstream {{ store_dir: "{folder}", max_file: 100000 }}'
+        server.kill()
+        server.start()
+        layer = make(server.url)
+        job = {"type": "job", "text": "x" * 20_000}
+        sent = 0
+        with pytest.raises(BackendUnavailable, match="has no space left"):
+            for sent in range(50):  # noqa: B007  # how many there was space for
+                await layer.send("jobs", job)
+        assert 0 < sent < 20
+        assert await soon(layer.receive("jobs")) == job
+        await sent_when_there_is_space(layer)
+
+
+async def sent_when_there_is_space(layer: NatsChannelLayer) -> None:
+    """A job was sent: the space of a finished one is free as soon as the server has read of it."""
+    async with asyncio.timeout(15):
+        while True:
+            try:
+                await layer.send("jobs", {"type": "small"})
+                return
+            except BackendUnavailable:
+                await asyncio.sleep(0.01)
 
 
 async def test_a_smaller_limit_of_the_server_is_told_and_can_be_said(

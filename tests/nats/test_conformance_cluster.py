@@ -1,23 +1,27 @@
-"""The conformance kit over three NATS servers; each backend sits on one of them by chance."""
+"""The conformance kit over three NATS servers; each backend sits on one of them by chance.
+
+An outage kills all three. For queues it ends when JetStream has leaders again, which takes its
+servers some 13 seconds. What happens when one server of three is lost is in test_cluster.py.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import nats
 import pytest
 
-from fast_channels.testing.conformance import BackendTests
-from fast_channels_nats import NatsBackend
+from fast_channels.testing.conformance import BackendTests, LayerTests, QueueTests
+from fast_channels_nats import NatsBackend, NatsChannelLayer
 from fast_channels_nats.urls import parse_servers
 
 from .servers import Cluster
 
+pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 
-@pytest.mark.long
+
 class TestCluster(BackendTests):
-    """Without queues: when all servers were killed, JetStream's need longer to elect their leaders
-    than a clause waits. What queues do when one is lost is in test_cluster.py."""
-
     unavailable_within = 6.0
     recovers_within = 6.0
     cluster: Cluster
@@ -39,3 +43,51 @@ class TestCluster(BackendTests):
             yield
         finally:
             await asyncio.to_thread(self.cluster.start)
+
+
+class WithQueues:
+    """JetStream is up when a clause begins, and after an outage."""
+
+    capabilities = frozenset({"queues"})
+    unavailable_within = 6.0
+    recovers_within = 10.0
+    limit = 100.0
+    patience = 20.0  # fifty queues are fifty elections
+    cluster: Cluster
+
+    @pytest.fixture(autouse=True)
+    def _cluster(self, cluster: Cluster) -> None:
+        cluster.elect()
+        asyncio.run(_forget_streams(cluster))
+        self.cluster = cluster
+
+    @asynccontextmanager
+    async def outage(self) -> AsyncGenerator[None]:
+        await asyncio.to_thread(self.cluster.kill)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self.cluster.elect)
+
+
+class TestClusterQueues(WithQueues, QueueTests):
+    queue_capacity = 100
+    short_expiry = 2.0  # three servers need a while to make what the first taker needs
+    redelivers = True
+
+    def build(self) -> NatsBackend:
+        return NatsBackend(parse_servers(self.cluster.urls))
+
+
+class TestClusterLayer(WithQueues, LayerTests):
+    def build_layer(self, **options: Any) -> NatsChannelLayer:
+        return NatsChannelLayer(self.cluster.urls, **options)
+
+
+async def _forget_streams(cluster: Cluster) -> None:
+    """Elections take the longer, the more streams earlier clauses have left."""
+    client = await nats.connect(cluster.urls[0])
+    jetstream = client.jetstream()
+    for stream in await jetstream.streams_info():
+        await jetstream.delete_stream(stream.config.name or "")
+    await client.close()

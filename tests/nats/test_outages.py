@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.proxy import proxied
 from tests.waiting import read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable
@@ -109,6 +110,80 @@ async def test_a_server_that_only_stalls_costs_nothing(fragile: Server, make: Ma
     await soon(sending)
     await here.group_send("room", LAST)
     assert await read_until(there, channel, LAST) == [{"type": "late"}]
+
+
+async def test_a_connection_that_went_dead_without_a_word_is_replaced(
+    server: Server, make: Make
+) -> None:
+    async with proxied(server.port, "nats") as proxy:
+        here, there = make(server.url), make(proxy.url)
+        await here.open()
+        channel = await member(there)
+        proxy.forget()
+        began = time.monotonic()
+        assert await soon(there.receive(channel)) == GAP
+        assert time.monotonic() - began < 5  # 2 s on a machine of its own
+        await there.group_send("room", LAST)
+        assert await read_until(there, channel, LAST) == []
+        await there.close()
+
+
+async def test_a_road_that_is_dead_for_a_while_costs_one_gap(server: Server, make: Make) -> None:
+    async with proxied(server.port, "nats") as proxy:
+        layer = make(proxy.url)
+        channel = await member(layer)
+        proxy.dead = True
+        began = time.monotonic()
+        with pytest.raises(BackendUnavailable):
+            await layer.group_send("room", {"type": "lost"})
+        assert time.monotonic() - began < 8
+        proxy.dead = False
+        proxy.forget()
+        back = time.monotonic()
+        assert await soon(layer.receive(channel)) == GAP
+        assert time.monotonic() - back < 5  # 2 s on a machine of its own
+        await layer.group_send("room", LAST)
+        assert await read_until(layer, channel, LAST) == []
+        assert layer.stats()["gaps"] == 1
+        await layer.close()
+
+
+async def test_a_send_fails_or_arrives_and_never_both(fragile: Server, make: Make) -> None:
+    here, there = make(fragile.url), make(fragile.url)
+    await here.open()
+    channel = await member(there)
+    refused: set[int] = set()  # nothing of these was written, as their errors say
+    sent: set[int] = set()
+    stop = asyncio.Event()
+
+    async def sender(first: int) -> None:
+        for number in range(first, 1_000_000, 4):
+            if stop.is_set():
+                return
+            try:
+                await here.group_send("room", {"type": "one", "number": number})
+                sent.add(number)
+            except BackendUnavailable as error:
+                if "nothing was sent" in str(error):
+                    refused.add(number)
+            await asyncio.sleep(0.002)
+
+    reading = asyncio.create_task(read_until(there, channel, LAST))
+    senders = [asyncio.create_task(sender(first)) for first in range(4)]
+    for gaps in (1, 2):
+        await until(lambda: len(sent) > 20)
+        fragile.kill()
+        if gaps == 2:
+            await until(lambda: refused)
+        fragile.start()
+        await until(lambda gaps=gaps: there.stats()["gaps"] == gaps)
+        sent.clear()
+    stop.set()
+    await asyncio.gather(*senders)
+    await send_when_back(here, "room", LAST)
+    came = [message["number"] for message in await soon(reading) if message != GAP]
+    assert len(set(came)) == len(came)
+    assert not refused.intersection(came)
 
 
 async def test_who_is_cut_off_for_reading_too_slowly_gets_one_gap(

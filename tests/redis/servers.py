@@ -1,14 +1,13 @@
 """Redis servers of our own: on free ports, in temporary folders, to be killed and frozen."""
 
-import asyncio
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -328,69 +327,3 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
         if time.monotonic() > deadline:
             raise RuntimeError(f"{what} did not come")
         time.sleep(0.02)
-
-
-class Proxy:
-    """A road to a server that can go dead without a word: bytes vanish, sockets stay open."""
-
-    def __init__(self, target: int) -> None:
-        self.port = 0
-        self.dead = False
-        """Nothing passes any more, on old connections and on new ones."""
-        self.connections = 0
-        self._target = target
-        self._doomed: set[asyncio.StreamWriter] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[Any] | None] = set()
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"redis://127.0.0.1:{self.port}"
-
-    def forget(self) -> None:
-        """Nothing passes any more on the connections of now."""
-        self._doomed = set(self._writers)
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection."""
-        self.connections += 1
-        self._tasks.add(asyncio.current_task())
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        self._writers |= {writer, back}
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._carry(reader, back))
-                group.create_task(self._carry(there, writer))
-        finally:
-            writer.close()
-            back.close()
-            self._writers -= {writer, back}
-            self._tasks.discard(asyncio.current_task())
-
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while data := await source.read(65_536):
-            if not self.dead and sink not in self._doomed:
-                sink.write(data)
-        if sink not in self._doomed and not self.dead:
-            sink.close()
-
-    async def close(self) -> None:
-        """Every connection is gone."""
-        tasks = [task for task in self._tasks if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def proxied(target: int) -> AsyncGenerator[Proxy]:
-    """A proxy in front of that port, for the time of the ``async with``."""
-    proxy = Proxy(target)
-    async with await asyncio.start_server(proxy.serve, "127.0.0.1", 0) as server:
-        proxy.port = server.sockets[0].getsockname()[1]
-        try:
-            yield proxy
-        finally:
-            server.close()
-            await proxy.close()

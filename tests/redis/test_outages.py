@@ -8,13 +8,14 @@ import gc
 import time
 
 import pytest
+from tests.proxy import proxied
 from tests.waiting import read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_redis import RedisChannelLayer
 
 from .conftest import Make
-from .servers import Server, proxied
+from .servers import Server
 
 GAP = {"type": "channels.gap", "group": "room"}
 LAST = {"type": "last"}

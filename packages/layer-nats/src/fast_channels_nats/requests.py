@@ -4,19 +4,34 @@ import asyncio
 import itertools
 import json
 import os
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from fast_channels.exceptions import BackendUnavailable
+from fast_channels.layers import reconnect_delays
 from fast_channels_nats.connection import Connection, ConnectionLost, Message, retrieve
-from fast_channels_nats.link import Link
+from fast_channels_nats.link import LONGEST_DELAY, Link
 from fast_channels_nats.subjects import refused_subject
 
 ANSWER_SECONDS: Final = 4.0
+AGAIN_SECONDS: Final = 1.0
+"""After this long without an answer a call of JetStream's API is made again: while the servers of
+a cluster elect a leader, nobody answers, nor later, when there is one."""
+
 REPLIES: Final = b"0"
 """The id of the subscription to answers; those of topics count from 1."""
 
 NO_RESPONDERS: Final = 503
+NO_LEADER: Final = (10008, 10009, 10118, 10119)
+"""Errors of a cluster that has not elected yet who does what is asked."""
+
+
+class NoAnswer(BackendUnavailable):
+    """What was asked was perhaps done."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"JetStream did not answer within {seconds:g} s; it was perhaps done")
 
 
 class Refused(BackendUnavailable):
@@ -109,19 +124,23 @@ class Requests:
         connection.write(ahead + packed(subject, payload, reply))
         return answer
 
-    async def ask(self, subject: bytes, payload: bytes = b"", head: bytes = b"") -> Message:
-        """Return the answer; raises ``BackendUnavailable`` where there is none in time."""
+    async def ask(
+        self,
+        subject: bytes,
+        payload: bytes = b"",
+        head: bytes = b"",
+        within: float = ANSWER_SECONDS,
+    ) -> Message:
+        """Return the answer; raises ``NoAnswer`` where there is none in time."""
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         reply = self.inbox(REPLIES)
         self._asked[reply] = answer
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(within):
                 await self.send(REPLIES, subject, payload, reply, head)
                 message = await answer
         except TimeoutError:
-            raise BackendUnavailable(
-                f"JetStream did not answer within {ANSWER_SECONDS:g} s; it was perhaps done"
-            ) from None
+            raise NoAnswer(within) from None
         finally:
             self._asked.pop(reply, None)
             if answer.done() and not answer.cancelled():
@@ -149,9 +168,23 @@ class Requests:
             answer.set_result(message)
 
     async def call(self, name: str, /, **request: Any) -> dict[str, Any]:
-        """Return JetStream's answer to a call of its API; raises ``Refused`` for an error."""
-        body = json.dumps(request).encode() if request else b""
-        return answered(await self.ask(f"$JS.API.{name}".encode(), body))
+        """Return JetStream's answer to a call of its API; raises ``Refused`` for an error.
+
+        Where there is none the call is made again, so it has to be one that may be made twice.
+        """
+        subject, body = f"$JS.API.{name}".encode(), json.dumps(request).encode() if request else b""
+        delays = reconnect_delays(most=LONGEST_DELAY)
+        until = time.monotonic() + ANSWER_SECONDS
+        while True:
+            try:
+                return answered(await self.ask(subject, body, within=AGAIN_SECONDS))
+            except NoAnswer:
+                if time.monotonic() >= until:
+                    raise NoAnswer(ANSWER_SECONDS) from None
+            except Refused as error:
+                if error.code not in NO_LEADER or time.monotonic() >= until:
+                    raise
+                await asyncio.sleep(next(delays))
 
 
 def answered(message: Message) -> dict[str, Any]:

@@ -10,13 +10,22 @@ import base64
 import itertools
 import math
 import os
+import time
 from datetime import datetime
 from typing import Any, Final
 
 from fast_channels.exceptions import BackendUnavailable, ChannelFull, InvalidChannelLayerError
 from fast_channels.layers import reconnect_delays
 from fast_channels_nats.connection import Message
-from fast_channels_nats.requests import ANSWER_SECONDS, NO_RESPONDERS, Refused, Requests, answered
+from fast_channels_nats.link import LONGEST_DELAY
+from fast_channels_nats.requests import (
+    ANSWER_SECONDS,
+    NO_LEADER,
+    NO_RESPONDERS,
+    Refused,
+    Requests,
+    answered,
+)
 from fast_channels_nats.subjects import parts_of, stream_of, subject_of
 
 WORKERS: Final = "workers"
@@ -35,6 +44,7 @@ FASTER: Final = (10058, 10065)
 
 NO_JETSTREAM: Final = (10039, 10076)
 NO_PLACE: Final = (10005, 10074)
+NO_SPACE: Final = (10002, 10023, 10028, 10047)
 
 
 class QueueStream:
@@ -76,7 +86,7 @@ class QueueStream:
         for last in (False, False, True):
             ended = set(self.ended)
             try:
-                answered(await self._requests.ask(self._subject, payload, head))
+                await self._store(self._subject, payload, head, expires_in)
                 return
             except Refused as error:
                 if "maximum messages per subject" in str(error):
@@ -86,9 +96,6 @@ class QueueStream:
                         raise ChannelFull(
                             f"queue {self.queue!r} holds {self._capacity} jobs, its capacity"
                         ) from None
-                elif error.code == NO_RESPONDERS and not last:
-                    self._age = 0
-                    await self.make(expires_in)
                 else:
                     raise
 
@@ -119,12 +126,32 @@ class QueueStream:
             subject = b"%b.%b.*" % (self._parts, pieces.split(b".")[0])
             await self._requests.call(f"STREAM.PURGE.{self.name}", filter=subject.decode())
 
+    async def _store(
+        self, subject: bytes, payload: bytes = b"", head: bytes = b"", expires_in: float = 0
+    ) -> dict[str, Any]:
+        """Return the answer that the stream holds the message.
+
+        A stream that was made just now, or that has lost a server, has no leader for a while.
+        """
+        delays = reconnect_delays(most=LONGEST_DELAY)
+        until = time.monotonic() + ANSWER_SECONDS
+        while True:
+            try:
+                return answered(await self._requests.ask(subject, payload, head))
+            except Refused as error:
+                late = time.monotonic() > until
+                if late or error.code not in (NO_RESPONDERS, *NO_LEADER):
+                    raise _explained(error, {"jetstream": True}) from error
+            await asyncio.sleep(next(delays))
+            self._age = 0  # or it was deleted
+            await self.make(expires_in)
+
     async def _put_pieces(self, payload: bytes) -> bytes:
         name = os.urandom(8).hex().encode()
         starts = range(0, len(payload), self._piece)
         for number, start in enumerate(starts):
             subject = b"%b.%b.%d" % (self._parts, name, number)
-            answered(await self._requests.ask(subject, payload[start : start + self._piece]))
+            await self._store(subject, payload[start : start + self._piece])
         return b"%b.%d" % (name, len(starts))
 
     async def _get(self, **which: Any) -> dict[str, Any]:
@@ -254,13 +281,25 @@ class QueueStream:
         self._age, self._consumer, self._ahead = 0, False, None
 
     async def _set_clock(self) -> None:
-        """Learn what time the server stamps: its clock alone decides what has expired."""
-        subject = b"%b.%b.0" % (self._parts, os.urandom(8).hex().encode())
-        sequence = answered(await self._requests.ask(subject))["seq"]
+        """Learn what time the server stamps: its clock alone decides what has expired.
+
+        A server of 2.9 tells it only by storing a message. One that has no space for that lets
+        jobs be taken, which makes some, and until then none expires.
+        """
+        stamp = (await self._requests.call(f"STREAM.INFO.{self.name}")).get("ts")
         now = asyncio.get_running_loop().time()
-        found = await self._get(seq=sequence)
-        self._ahead = seconds_of(found["time"]) - now
-        await self._requests.call(f"STREAM.MSG.DELETE.{self.name}", seq=sequence, no_erase=True)
+        if stamp is None:
+            subject = b"%b.%b.0" % (self._parts, os.urandom(8).hex().encode())
+            try:
+                sequence = answered(await self._requests.ask(subject))["seq"]
+            except Refused as error:
+                if error.code in NO_SPACE:
+                    return
+                raise
+            now = asyncio.get_running_loop().time()
+            stamp = (await self._get(seq=sequence))["time"]
+            await self._requests.call(f"STREAM.MSG.DELETE.{self.name}", seq=sequence, no_erase=True)
+        self._ahead = seconds_of(stamp) - now
 
     def _now(self) -> float:
         assert self._ahead is not None
@@ -281,11 +320,17 @@ def seconds_of(time: str) -> float:
 
 
 def _explained(error: Refused, info: dict[str, Any]) -> Exception:
+    """Return what to raise instead, which says what to do."""
     nobody = error.code == NO_RESPONDERS and not info.get("jetstream")
     if nobody or error.code in NO_JETSTREAM:
         return InvalidChannelLayerError(
             "a channel name without '!' is a worker queue, which needs JetStream, and this NATS "
             "has none for us; start nats-server with -js, or enable it for the account"
+        )
+    if error.code in NO_SPACE:
+        return BackendUnavailable(
+            f"JetStream has no space left: {error}; let workers finish jobs, or raise max_file of "
+            "the server's jetstream, or the account's limits"
         )
     if error.code in NO_PLACE:
         return BackendUnavailable(f"{error}; register the layer with replicas=1, or another number")
