@@ -7,8 +7,7 @@ from typing import Final
 from fast_channels.exceptions import BackendUnavailable, MessageTooLarge, PublishFailed
 from fast_channels.layers import Backend, Inbox, Publication, WorkerQueues
 from fast_channels_nats.connection import Connection
-from fast_channels_nats.link import Link
-from fast_channels_nats.pool import Pool
+from fast_channels_nats.link import NatsLink
 from fast_channels_nats.queues import NatsJob, NatsQueues
 from fast_channels_nats.requests import Requests
 from fast_channels_nats.server import Server
@@ -40,7 +39,7 @@ class NatsBackend(Backend):
         self._capacity_of = capacity_of
         self._replicas = replicas
         self._inbox_prefix = inbox_prefix
-        self._link: Link | None = None
+        self._link: NatsLink | None = None
         self._subscriber: Subscriber | None = None
         self._jobs: NatsQueues | None = None
         self._heads: dict[str, bytes] = {}
@@ -49,7 +48,7 @@ class NatsBackend(Backend):
     async def open(self, inbox: Inbox, /) -> None:
         """Connected to one of the servers."""
         loop = asyncio.get_running_loop()
-        link = self._link = Link(loop, Pool(self._servers))
+        link = self._link = NatsLink(loop, self._servers)
         requests = Requests(link, self._inbox_prefix)
         subscriber = self._subscriber = Subscriber(link, inbox, requests.take)
         jobs = self._jobs = NatsQueues(
@@ -58,19 +57,19 @@ class NatsBackend(Backend):
 
         def came_back(connection: Connection, cause: Exception) -> None:
             subscriber.came_back(connection, cause)
-            connection.message = subscriber.deliver
+            link.use(connection, subscriber.deliver)
 
-        def gone(cause: Exception) -> None:
+        def went(cause: Exception) -> None:
             requests.lost(cause)
             jobs.lost()
 
         link.prepare = subscriber.restore
         link.came_back = came_back
-        link.gone = gone
+        link.went = went
         link.refused = subscriber.refused
         await link.open()
         if link.connection is not None:
-            link.connection.message = subscriber.deliver
+            link.use(link.connection, subscriber.deliver)
 
     async def close(self) -> None:
         """The connection is gone; jobs that were taken and not finished are back."""

@@ -4,7 +4,9 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from fast_channels_nats.server import Server
+from fast_channels.exceptions import BackendUnavailable
+from fast_channels_nats.connection import Connection
+from fast_channels_nats.server import Server, connect
 
 
 class Pool:
@@ -16,14 +18,23 @@ class Pool:
         random.shuffle(self._circle)  # or all processes would sit on the first
         self._at = 0
 
-    def __len__(self) -> int:
-        return len(self._circle)
+    async def connect(self, seconds: float) -> Connection:
+        """Return a connection to the first server that lets us in, from the one whose turn it is.
 
-    def next(self) -> Server:
-        """Return the server to try now; the one after it comes next."""
-        server = self._circle[self._at % len(self._circle)]
-        self._at = (self._at + 1) % len(self._circle)
-        return server
+        Each may take that many seconds; raises ``BackendUnavailable`` that says what is wrong with
+        every one of them.
+        """
+        problems: list[str] = []
+        for _ in range(len(self._circle)):
+            server = self._circle[self._at % len(self._circle)]
+            self._at = (self._at + 1) % len(self._circle)
+            try:
+                return await connect(server, seconds)
+            except BackendUnavailable as error:
+                problems.append(f"{error}")
+        if len(problems) == 1:
+            raise BackendUnavailable(problems[0])
+        raise BackendUnavailable(f"no server could be used: {'; '.join(problems)}")
 
     def learn(self, info: dict[str, Any]) -> None:
         """Take over the addresses that a server tells of its cluster; the named ones stay."""

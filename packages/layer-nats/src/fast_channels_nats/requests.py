@@ -11,7 +11,7 @@ from typing import Any, Final
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import reconnect_delays
 from fast_channels_nats.connection import Connection, ConnectionLost, Message, retrieve
-from fast_channels_nats.link import LONGEST_DELAY, Link
+from fast_channels_nats.link import LONGEST_DELAY, NatsLink
 from fast_channels_nats.subjects import refused_subject
 
 ANSWER_SECONDS: Final = 4.0
@@ -46,7 +46,7 @@ class Refused(BackendUnavailable):
 class Requests:
     """Asks, and tells who asked."""
 
-    def __init__(self, link: Link, inbox_prefix: str) -> None:
+    def __init__(self, link: NatsLink, inbox_prefix: str) -> None:
         self.link = link
         self._inbox = f"{inbox_prefix}.{os.urandom(11).hex()}".encode()
         self._numbers = itertools.count(1)

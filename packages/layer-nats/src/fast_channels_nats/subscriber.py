@@ -14,9 +14,12 @@ from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Inbox
 from fast_channels_nats.connection import Connection, ConnectionLost, Message, retrieve
 from fast_channels_nats.everywhere import Everywhere
-from fast_channels_nats.link import PATIENCE, Link, logger
+from fast_channels_nats.link import NatsLink, logger
 from fast_channels_nats.server import STEP_SECONDS
 from fast_channels_nats.subjects import refused_subject, subject_of
+
+PATIENCE: Final = 2.0
+"""Seconds for which a subscription that a lost connection did not confirm is made again."""
 
 CHUNK: Final = 1_000
 """Subscriptions restored with one write, so that a server is not kept from others for long."""
@@ -25,7 +28,7 @@ CHUNK: Final = 1_000
 class Subscriber:
     """Listens to topics over a link."""
 
-    def __init__(self, link: Link, inbox: Inbox, others: Callable[[Message], None]) -> None:
+    def __init__(self, link: NatsLink, inbox: Inbox, others: Callable[[Message], None]) -> None:
         self._everywhere = Everywhere()
         self._others = others
         """Told of what came for another subscription."""
