@@ -298,6 +298,18 @@ async def test_a_connection_that_is_left_stays_until_another_is_there(
     ]
 
 
+async def test_a_connection_that_is_to_be_left_at_once_is_left(user: User) -> None:
+    await user.link.open()
+
+    def came_back(line: Line, _: Exception) -> None:
+        if line.name == "line 2":
+            user.link.leave(BackendUnavailable("it will shut down, too"))
+
+    user.link.came_back = came_back
+    user.link.renew(BackendUnavailable("deaf"))
+    await until(lambda: user.link.connection is not None and user.link.connection.name == "line 3")
+
+
 async def test_a_renewed_connection_is_another(user: User) -> None:
     await user.link.open()
     user.link.renew(BackendUnavailable("deaf"))

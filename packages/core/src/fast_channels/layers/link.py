@@ -228,7 +228,7 @@ class Link(Generic[C]):
         self._repair = None
         if not self._closed and not task.cancelled():
             task.result()
-            if self.connection is None:
+            if self.connection is None or self._leaving is not None:
                 self._start_repair()
 
     async def _run(self) -> None:
