@@ -31,6 +31,7 @@ OLDEST_PYTHON = (3, 11)
 OLDEST_UV = (0, 9, 8)  # as required-version of pyproject.toml, which says why
 BROKERS = {
     # program: (Debian package, Homebrew formula)
+    "mosquitto": ("mosquitto", "mosquitto"),
     "nats-server": ("nats-server", "nats-server"),
     "redis-server": ("redis-server", "redis"),
     "initdb": ("postgresql", "postgresql"),
@@ -216,8 +217,8 @@ def install_brokers() -> None:
 
 
 def find_program(program: str) -> str | None:
-    """Return the program on PATH, or where Debian has PostgreSQL's, which are not on it."""
-    found = shutil.which(program)
+    """Return the program on PATH, or where Debian has servers that are not on a user's."""
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin")
     own = Path("/usr/lib/postgresql").glob(f"*/bin/{program}")
     return found or next(map(str, own), None)
 

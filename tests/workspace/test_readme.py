@@ -19,7 +19,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
-    [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")],
+    [
+        ROOT / "README.md",
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("packages/*/README.md"),
+        *ROOT.glob("examples/*/README.md"),
+    ],
 )
 OTHER_PAGES = sorted([ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("changes/*.md")])
 SHELLS = ("sh", "bash", "shell", "console")
