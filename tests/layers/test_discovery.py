@@ -21,6 +21,11 @@ class StrangerLayer(InMemoryChannelLayer):
         self.url = url
 
 not_callable = 5
+
+def none(url=None, **options): ...
+
+def a_class(url=None, **options):
+    return StrangerLayer
 """
 
 
@@ -151,3 +156,19 @@ def test_a_name_like_no_other_comes_with_the_installed_ones_only() -> None:
     assert (
         str(caught.value) == f"no layer named 'xyzzy'; installed: {', '.join(installed_layers())}"
     )
+
+
+@pytest.mark.parametrize(
+    ("factory", "returned"), [("none", "None"), ("a_class", "<class 'fc_odd.StrangerLayer'>")]
+)
+def test_a_factory_that_returns_no_layer_is_named_with_what_it_returned(
+    site: Path, factory: str, returned: str
+) -> None:
+    install(site, "fc-odd", version="2.1", layers={"odd": f"fc_odd:{factory}"}, module=MODULE)
+    with pytest.raises(InvalidChannelLayerError) as caught:
+        ChannelLayerRegistry().register("default", "odd://host")
+    assert str(caught.value) == (
+        f"layer 'odd' (fc-odd 2.1) returned {returned}, which is no channel layer; "
+        "its entry point must name a callable that returns one"
+    )
+    sys.modules.pop("fc_odd", None)

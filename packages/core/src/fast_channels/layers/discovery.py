@@ -62,6 +62,11 @@ def load_layer(name: str) -> LayerFactory:
     return factory
 
 
+def source_of(name: str) -> str:
+    """Return the distribution of the layer with that name, and its version; raises as above."""
+    return _source(_find(name))
+
+
 def _find(name: str) -> EntryPoint:
     # The same distribution may be seen twice (an editable install beside its metadata).
     found = {(_source(entry), entry.value): entry for entry in entry_points(group=GROUP, name=name)}

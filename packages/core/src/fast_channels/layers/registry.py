@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from fast_channels.exceptions import InvalidChannelLayerError, LayerNotFound
 from fast_channels.layers.base import BaseChannelLayer
-from fast_channels.layers.discovery import load_layer
+from fast_channels.layers.discovery import load_layer, source_of
 from fast_channels.layers.protocol import ChannelLayer
 
 Source = ChannelLayer | str | Mapping[str, Any]
@@ -39,9 +39,7 @@ class ChannelLayerRegistry:
             raise TypeError(
                 f"settings {sorted(settings)} were given for a layer that is made already"
             )
-        elif isinstance(layer, type) or not all(
-            hasattr(layer, name) for name in ("send", "receive", "new_channel")
-        ):
+        elif not _is_layer(layer):
             raise TypeError(
                 f"layer {alias!r} must be a channel layer, a name, a URL or a dict, got {layer!r}"
             )
@@ -145,7 +143,18 @@ def _from_mapping(config: Mapping[str, Any], settings: Mapping[str, Any]) -> Cha
 
 
 def _build(name: str, settings: Mapping[str, Any]) -> ChannelLayer:
-    return _made(load_layer(name), settings)
+    layer = _made(load_layer(name), settings)
+    if not _is_layer(layer):
+        raise InvalidChannelLayerError(
+            f"layer {name!r} ({source_of(name)}) returned {layer!r}, which is no channel layer; "
+            "its entry point must name a callable that returns one"
+        )
+    return layer
+
+
+def _is_layer(layer: object) -> bool:
+    methods = ("send", "receive", "new_channel")
+    return not isinstance(layer, type) and all(hasattr(layer, name) for name in methods)
 
 
 def _made(factory: Callable[..., Any], settings: Mapping[str, Any]) -> ChannelLayer:
