@@ -1,9 +1,14 @@
 """``layer.stats()``: every counter, over all sessions, the ended ones included."""
 
 import asyncio
+import sys
 from typing import Any
 
+import pytest
+
+from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import InMemoryChannelLayer
+from fast_channels.layers.counters import BOUNDS, Durations
 
 from .backends import Layer, Make, RefusingBackend, SmallBackend, frame
 from .waiting import receive, turns, until
@@ -21,9 +26,11 @@ COUNTERS = {
     "refused",
     "repeated",
     "gaps",
+    "reconnects",
+    "batches",
     "failed",
 }
-LEVELS = {"sessions", "channels", "groups", "unread"}
+LEVELS = {"sessions", "channels", "groups", "unread", "waiting"}
 
 
 def message(n: int, **fields: Any) -> dict[str, Any]:
@@ -47,6 +54,7 @@ async def test_what_a_layer_holds_is_told(make: Make) -> None:
         "channels": 3,
         "groups": 2,
         "unread": 3,
+        "waiting": 0,
     }
     await receive(layer, channels[0], 1)
     await layer.group_discard("b", channels[0])
@@ -134,3 +142,80 @@ async def test_a_repeat_is_counted(make: Make) -> None:
     await turns()
     stats = layer.stats()
     assert (stats["received"], stats["repeated"], stats["delivered"]) == (3, 2, 1)
+
+
+async def test_each_batch_is_timed_once_however_many_messages_it_has(make: Make) -> None:
+    layer = make()
+    await layer.open()
+    layer.backend.may_publish.clear()
+    sends = [asyncio.create_task(layer.group_send("group", message(n))) for n in range(11)]
+    await until(lambda: layer.stats()["waiting"] == 10)
+    await asyncio.sleep(0.06)  # what the broker takes for the first
+    layer.backend.may_publish.set()
+    await asyncio.gather(*sends)
+    publishing = layer.publishing
+    assert (layer.stats()["batches"], publishing.count) == (2, 2)
+    assert publishing.seconds >= 0.06
+    assert sum(publishing.counts[BOUNDS.index(0.1) :]) == 1
+    assert layer.stats()["waiting"] == 0
+
+
+async def test_a_batch_that_fails_is_timed_too(make: Make) -> None:
+    layer = make()
+    await layer.open()
+    layer.backend.publish_error = BackendUnavailable("gone")
+    with pytest.raises(BackendUnavailable):
+        await layer.group_send("group", message(1))
+    assert layer.stats()["batches"] == 1
+
+
+def test_durations_outlive_sessions_and_a_duration_of_a_bound_is_within_it() -> None:
+    layer = Layer()
+    for _ in range(2):
+        asyncio.run(layer.group_send("group", message(1)))
+    assert layer.publishing.count == 2
+    durations = Durations()
+    for seconds in (0.0005, 0.00051, 5.0, 5.1):
+        durations.note(seconds)
+    assert durations.counts == [1, 1, *[0] * (len(BOUNDS) - 3), 1, 1]
+
+
+async def test_a_backend_that_comes_back_is_a_reconnect_and_a_jump_in_the_numbers_is_none(
+    make: Make,
+) -> None:
+    layer = make()
+    await layer.group_add("group", await layer.new_channel())
+    layer.backend.inbox.deliver("fc:g.group", frame(message(1), seq=5))
+    layer.backend.inbox.deliver("fc:g.group", frame(message(2), seq=9, prev=8))
+    stats = layer.stats()
+    assert (stats["gaps"], stats["reconnects"]) == (1, 0)
+    layer.backend.inbox.gap(BackendUnavailable("the connection broke"))
+    stats = layer.stats()
+    assert (stats["gaps"], stats["reconnects"]) == (2, 1)
+
+
+async def test_another_thread_may_look_while_channels_and_groups_come_and_go(make: Make) -> None:
+    layer = make()
+    for _ in range(500):  # so that a look takes a while
+        await layer.new_channel()
+    done = False
+
+    def look() -> int:
+        looks = 0
+        while not done:
+            layer.stats()
+            looks += 1
+        return looks
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    looking = asyncio.create_task(asyncio.to_thread(look))
+    try:
+        for number in range(300):
+            async with layer.channel() as channel:
+                await channel.join(f"group-{number}")
+                await asyncio.sleep(0)
+    finally:
+        done = True
+        sys.setswitchinterval(interval)
+    assert await looking > 0

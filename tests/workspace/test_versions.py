@@ -86,7 +86,7 @@ def test_what_uv_leaves_out_are_the_packages_that_do_not_exist_yet() -> None:
 def test_core_has_the_promised_extras() -> None:
     extras = set(CORE["optional-dependencies"])
     brokers = {"redis", "postgres", "rabbitmq", "nats"}
-    assert extras == brokers | {"all", "crypto", "tools", "testing"}
+    assert extras == brokers | {"all", "crypto", "otel", "prometheus", "tools", "testing"}
 
 
 def test_core_itself_needs_three_distributions() -> None:

@@ -20,6 +20,8 @@ from fast_channels.layers import events
 if TYPE_CHECKING:
     import pluggy
 
+    hookimpl: pluggy.HookimplMarker
+
 logger = logging.getLogger("fast_channels.plugins")
 
 PROJECT: Final = "fast_channels"

@@ -16,7 +16,7 @@ from fast_channels.layers.backend import Backend
 from fast_channels.layers.channel import LocalChannel
 from fast_channels.layers.codec import Entry, Frames, OpenFrames
 from fast_channels.layers.compat import ChannelsNames
-from fast_channels.layers.counters import Counters
+from fast_channels.layers.counters import Counters, Durations
 from fast_channels.layers.forks import abandon
 from fast_channels.layers.jobs import JobQueues, Lease
 from fast_channels.layers.loops import run_elsewhere
@@ -360,21 +360,30 @@ class BaseChannelLayer(ChannelsNames):
     # --- looking ------------------------------------------------------------------------------
 
     def stats(self) -> dict[str, int]:
-        """Counters since the layer was made, and what its sessions hold now."""
-        counters = Counters()
-        with self._lock:
-            counters.add(self._past)
-            sessions = list(self._sessions.values())
-        for session in sessions:
-            counters.add(session.counters)
-        live = [session for session in sessions if not session.closed]
+        """Counters since the layer was made, and what its sessions hold now; from any thread."""
+        counters, live = self._counted()
         return {
             **counters.as_dict(),
             "sessions": len(live),
             "channels": sum(len(session.hub.mailboxes) for session in live),
             "groups": sum(session.hub.group_count for session in live),
             "unread": sum(session.hub.unread for session in live),
+            "waiting": sum(session.outbox.waiting for session in live),
         }
+
+    @property
+    def publishing(self) -> Durations:
+        """How long the broker took for each batch since the layer was made."""
+        return self._counted()[0].publishing
+
+    def _counted(self) -> tuple[Counters, list[Session]]:
+        counters = Counters()
+        with self._lock:
+            counters.add(self._past)
+            sessions = list(self._sessions.values())
+        for session in sessions:
+            counters.add(session.counters)
+        return counters, [session for session in sessions if not session.closed]
 
 
 def _frame_maker(options: LayerOptions) -> Callable[[], Frames]:

@@ -2,8 +2,12 @@
 
 import asyncio
 import logging
+from bisect import bisect_left
 from collections import Counter
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from itertools import accumulate
+from math import inf
 from typing import Any, Final
 
 from fast_channels.layers import events
@@ -12,6 +16,41 @@ logger = logging.getLogger("fast_channels.layers")
 
 REPORT_INTERVAL: Final = 1.0
 """Seconds for which losses are gathered before one report names them."""
+
+
+BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Seconds; what took longer than the last one is counted above it."""
+
+
+class Durations:
+    """How often something took how long."""
+
+    __slots__ = ("counts", "seconds")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)
+        """How many took at most as long as each of ``BOUNDS``, and longer than the one before."""
+        self.seconds = 0.0
+        """What they took together."""
+
+    def note(self, seconds: float) -> None:
+        """One more took so long."""
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.seconds += seconds
+
+    def add(self, other: "Durations") -> None:
+        """Add the other's to these."""
+        self.counts = [mine + more for mine, more in zip(self.counts, other.counts, strict=True)]
+        self.seconds += other.seconds
+
+    def buckets(self) -> Iterator[tuple[float, int]]:
+        """Yield each bound, the last one infinite, and how many took at most as long."""
+        return zip((*BOUNDS, inf), accumulate(self.counts), strict=True)
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return sum(self.counts)
 
 
 @dataclass(slots=True)
@@ -42,17 +81,25 @@ class Counters:
     """Frames that arrived again and were dropped."""
     gaps: int = 0
     """Losses noticed on a topic or connection."""
+    reconnects: int = 0
+    """Gaps that the backend told of, when it had what it had lost again: mostly a connection."""
     failed: int = 0
     """Sends that raised because the broker did not take them."""
+    publishing: Durations = field(default_factory=Durations)
+    """How long the broker took for each batch, or until that failed."""
 
     def add(self, other: "Counters") -> None:
         """Add the other's counts to these."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.publishing.add(other.publishing)
 
     def as_dict(self) -> dict[str, int]:
-        """Return the counts by name."""
-        return asdict(self)
+        """Return the counts by name; ``batches`` are the publish calls."""
+        return {**{name: getattr(self, name) for name in _COUNTS}, "batches": self.publishing.count}
+
+
+_COUNTS: Final = tuple(each.name for each in fields(Counters) if each.name != "publishing")
 
 
 class LossReport:

@@ -169,12 +169,13 @@ class Hub:
     @property
     def group_count(self) -> int:
         """Groups that have a member here."""
-        return sum(1 for topic in self.topics.values() if topic.members)
+        # A list: who asks may be another thread, and a dict that grows cannot be walked.
+        return sum(1 for topic in list(self.topics.values()) if topic.members)
 
     @property
     def unread(self) -> int:
         """Messages that wait in mailboxes."""
-        return sum(len(mailbox.queue) for mailbox in self.mailboxes.values())
+        return sum(len(mailbox.queue) for mailbox in list(self.mailboxes.values()))
 
     @property
     def behind(self) -> bool:

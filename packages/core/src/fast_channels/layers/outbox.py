@@ -6,6 +6,7 @@ topic packed into one frame. Nothing is dropped here: when too much waits, sende
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,6 +94,11 @@ class Outbox:
             self._counters.sent += 1
         else:
             await self._gather(topic, entry)
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait for a publish."""
+        return len(self._waiting)
 
     async def drain(self) -> None:
         """All that was in flight or waiting has been published, or has failed."""
@@ -230,6 +236,7 @@ class Outbox:
                 publications.append(Publication(topic, payload))
                 origin.append(index)
         self._counters.published += len(publications)
+        began = time.monotonic()
         try:
             with self._limit(timeout):
                 await self._backend.publish(publications)
@@ -239,6 +246,8 @@ class Outbox:
             ) from error
         except PublishFailed as failure:
             raise PublishFailed({origin[i]: e for i, e in failure.errors.items()}) from failure
+        finally:
+            self._counters.publishing.note(time.monotonic() - began)
 
     def _payloads(self, topic: str, body: bytes) -> list[bytes]:
         limit = self._backend.max_payload

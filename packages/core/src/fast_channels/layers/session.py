@@ -318,6 +318,7 @@ class Session:
             record.seen.forget()
         if self._own_topic in records:
             self._expect_nothing()
+        self.counters.reconnects += 1
         self._note_gap(cause, topics)
         if self._options.gaps:
             self.hub.gap_on(names)

@@ -175,7 +175,7 @@ def drops() -> Generator[Counter[str]]:
     told: Counter[str] = Counter()
 
     class Listener:
-        @plugins.hookimpl  # type: ignore[untyped-decorator]  # pluggy is loaded when asked for
+        @plugins.hookimpl
         def messages_dropped(self, losses: Mapping[str, int]) -> None:
             told.update(losses)
 
