@@ -34,7 +34,7 @@ groups = st.text(LEGAL, min_size=1, max_size=99) | st.sampled_from(
 prefixes = (
     st.text(LEGAL + ":", min_size=1, max_size=63)
     | st.sampled_from(["a", "a:g", "a:n", "a:q", ":", "::", "a" * 63, "a:g:g"])
-).filter(lambda prefix: not re.search(":[gnq][.]", prefix))
+).filter(lambda prefix: not re.search(":[gnqh][.]", prefix))
 locals_ = st.text(LEGAL, max_size=20)
 nodes = st.builds(new_node)
 message = {"type": "test.message"}

@@ -6,6 +6,7 @@
     │   ├── PublishFailed              some publications of a batch were refused
     │   ├── ChannelFull                the receiver's mailbox or queue is full
     │   ├── ChannelNotFound            no such channel, or its process is gone
+    │   ├── HistoryLost                what was asked of a group's history is gone
     │   ├── LayerClosed                the layer was closed by hand
     │   ├── MessageTooLarge            above ``max_message_size``
     │   ├── InvalidFrame               a client's frame is not what the consumer reads
@@ -56,6 +57,14 @@ class ChannelFull(FastChannelsError, Namesake):
 
 class ChannelNotFound(FastChannelsError):
     """The channel does not exist any more: it was closed, or its process has ended."""
+
+
+class HistoryLost(FastChannelsError):
+    """The history does not reach back to that position, or is another one by now.
+
+    Messages after it were dropped (``keep``, ``ttl``, ``flush``) or lost by the broker, so nobody
+    can tell which were missed: re-synchronise, and go on without a position.
+    """
 
 
 class LayerClosed(FastChannelsError):

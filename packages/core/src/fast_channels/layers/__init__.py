@@ -4,12 +4,25 @@ Backend authors import from here, too: ``Backend`` and what its methods speak of
 """
 
 from fast_channels import plugins as plugins
-from fast_channels.layers.backend import Backend, Inbox, Job, Publication, WorkerQueues
+from fast_channels.layers.backend import (
+    Append,
+    Backend,
+    Entry,
+    History,
+    Inbox,
+    Job,
+    Kept,
+    Page,
+    Position,
+    Publication,
+    WorkerQueues,
+)
 from fast_channels.layers.backoff import reconnect_delays
 from fast_channels.layers.base import BaseChannelLayer
 from fast_channels.layers.in_memory import InMemoryChannelLayer
 from fast_channels.layers.jobs import Lease
 from fast_channels.layers.link import Link, LinkConnection
+from fast_channels.layers.names import is_history_topic
 from fast_channels.layers.options import LayerOptions
 from fast_channels.layers.protocol import Channel, ChannelLayer
 from fast_channels.layers.registry import (
@@ -22,23 +35,30 @@ from fast_channels.layers.registry import (
 )
 
 __all__ = [
+    "Append",
     "Backend",
     "BaseChannelLayer",
     "Channel",
     "ChannelLayer",
     "ChannelLayerRegistry",
+    "Entry",
+    "History",
     "InMemoryChannelLayer",
     "Inbox",
     "Job",
+    "Kept",
     "LayerOptions",
     "Lease",
     "Link",
     "LinkConnection",
+    "Page",
+    "Position",
     "Publication",
     "WorkerQueues",
     "channel_layers",
     "get_channel_layer",
     "has_layers",
+    "is_history_topic",
     "reconnect_delays",
     "register_channel_layer",
     "unregister_channel_layer",

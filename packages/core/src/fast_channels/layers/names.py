@@ -3,7 +3,8 @@
 A group or channel name has ASCII letters, digits, ``-``, ``_`` and ``.`` and is shorter than 100
 characters. A process-bound channel is ``prefix.<node>!<local>``: one mailbox in one process. A
 channel name without ``!`` is a worker queue. A topic is what a broker sees: ``<prefix>:g.<group>``
-or ``<prefix>:n.<node>``; no name may hold a ``:``, so two applications never share a topic.
+or ``<prefix>:n.<node>``; ``<prefix>:h.<group>`` and ``<prefix>:h.!<node>`` are history topics,
+whose messages are kept. No name may hold a ``:``, so two applications never share a topic.
 """
 
 import re
@@ -17,7 +18,7 @@ MAX_NAME_LENGTH: Final = 100
 _LEGAL: Final = re.compile(r"[A-Za-z0-9\-_.]+")
 _LEGAL_CHANNEL: Final = re.compile(r"[A-Za-z0-9\-_.]+(![A-Za-z0-9\-_.]*)?")
 _NODE: Final = re.compile(r"[0-9a-f]{16}")
-_LEGAL_PREFIX: Final = re.compile(r"(?!.*:[gnq]\.)[A-Za-z0-9\-_.:]+")
+_LEGAL_PREFIX: Final = re.compile(r"(?!.*:[gnqh]\.)[A-Za-z0-9\-_.:]+")
 
 
 def check_group(name: object) -> str:
@@ -45,8 +46,8 @@ def check_prefix(prefix: object) -> str:
     if isinstance(prefix, str) and len(prefix) < 64 and _LEGAL_PREFIX.fullmatch(prefix):
         return prefix
     raise ValueError(
-        "prefix must be 1 to 63 ASCII letters, digits, '-', '_', '.' or ':', without ':g.', ':n.' "
-        f"and ':q.', got {prefix!r}"
+        "prefix must be 1 to 63 ASCII letters, digits, '-', '_', '.' or ':', without ':g.', ':n.', "
+        f"':q.' and ':h.', got {prefix!r}"
     )
 
 
@@ -109,6 +110,21 @@ def node_topic(prefix: str, node: str) -> str:
 def queue_name(prefix: str, channel: str) -> str:
     """Return the broker's name of a worker queue."""
     return f"{prefix}:q.{channel}"
+
+
+def history_topic(prefix: str, group: str) -> str:
+    """Return the topic that carries, and keeps, a durable group's messages."""
+    return f"{prefix}:h.{group}"
+
+
+def node_history_topic(prefix: str, node: str) -> str:
+    """Return the topic that carries, and keeps, messages for the channels of one node."""
+    return f"{prefix}:h.!{node}"
+
+
+def is_history_topic(topic: str) -> bool:
+    """True for a topic that ``History`` publishes to, reads and keeps."""
+    return topic.rpartition(":")[2].startswith("h.")
 
 
 def topic_group(topic: str) -> str | None:
