@@ -30,6 +30,8 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         "accept_plain": False,
         "linger": 2.0,
         "gaps": False,
+        "history": None,
+        "durable_channels": False,
     }
 
 

@@ -19,12 +19,13 @@ from fast_channels.layers.backend import (
 )
 from fast_channels.layers.backoff import reconnect_delays
 from fast_channels.layers.base import BaseChannelLayer
+from fast_channels.layers.history import HistoryPolicy, Message
 from fast_channels.layers.in_memory import InMemoryChannelLayer
 from fast_channels.layers.jobs import Lease
 from fast_channels.layers.link import Link, LinkConnection
 from fast_channels.layers.names import is_history_topic
 from fast_channels.layers.options import LayerOptions
-from fast_channels.layers.protocol import Channel, ChannelLayer
+from fast_channels.layers.protocol import Channel, ChannelLayer, HistoryLayer
 from fast_channels.layers.registry import (
     ChannelLayerRegistry,
     channel_layers,
@@ -43,6 +44,8 @@ __all__ = [
     "ChannelLayerRegistry",
     "Entry",
     "History",
+    "HistoryLayer",
+    "HistoryPolicy",
     "InMemoryChannelLayer",
     "Inbox",
     "Job",
@@ -51,6 +54,7 @@ __all__ = [
     "Lease",
     "Link",
     "LinkConnection",
+    "Message",
     "Page",
     "Position",
     "Publication",

@@ -18,7 +18,9 @@ from fast_channels.layers.codec import Entry, Frames, OpenFrames
 from fast_channels.layers.compat import ChannelsNames
 from fast_channels.layers.counters import Counters, Durations
 from fast_channels.layers.forks import abandon
+from fast_channels.layers.history import check_id, decode_since
 from fast_channels.layers.jobs import JobQueues, Lease
+from fast_channels.layers.kept import KeptGroups
 from fast_channels.layers.loops import run_elsewhere
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.messages import encode_message
@@ -28,9 +30,11 @@ from fast_channels.layers.names import (
     check_channel_prefix,
     check_group,
     group_topic,
+    history_topic,
     node_topic,
 )
 from fast_channels.layers.options import LayerOptions, OptionKeywords, Patterns
+from fast_channels.layers.replay import Replay
 from fast_channels.layers.session import MakeMailbox, Session
 from fast_channels.layers.sync import SyncLayer
 from fast_channels.type_defs import ChannelMessage
@@ -47,7 +51,7 @@ class _Opening:
     turns: "list[asyncio.Future[None]]"
 
 
-class BaseChannelLayer(ChannelsNames):
+class BaseChannelLayer(ChannelsNames, KeptGroups):
     """A channel layer over a ``Backend``; subclasses say which one, in ``create_backend``.
 
     It opens at first use, works from any number of event loops (each has its own session, and a
@@ -204,6 +208,12 @@ class BaseChannelLayer(ChannelsNames):
     async def _here(self) -> Session:
         return self._session() or await self._open()
 
+    async def replay(self) -> Replay:
+        """Return what reads history in the running loop; only where something is kept."""
+        durable = (await self._here()).durable
+        assert durable is not None, "a layer that keeps something has it"
+        return durable.replay
+
     # --- channels -----------------------------------------------------------------------------
 
     def channel(self, prefix: str = "specific.", *, make: MakeMailbox = Mailbox) -> LocalChannel:
@@ -300,31 +310,37 @@ class BaseChannelLayer(ChannelsNames):
         return await JobQueues(session, self.options, self).lease(queue)
 
     async def flush(self) -> None:
-        """This session's unread messages and memberships are gone, and the prefix's queues."""
+        """This session's messages and memberships are gone, and the prefix's queues and history."""
         session = self._session() or await self._open()
-        session.flush()
-        queues = session.backend.queues
+        session.groups.flush()
+        queues, history = session.backend.queues, session.backend.history
         if queues is not None:
             await queues.clear(f"{self.options.prefix}:q.")
+        if history is not None and self.options.durable:
+            await history.clear(f"{self.options.prefix}:h.")
 
     # --- groups -------------------------------------------------------------------------------
 
-    async def group_add(self, group: str, channel: str) -> None:
+    async def group_add(self, group: str, channel: str, *, since: str | None = None) -> None:
         """The channel is a member: a ``group_send`` that starts from now on reaches it.
 
-        For a channel of another process its process is asked; ``ChannelNotFound`` if that is gone.
+        In a durable group it first gets what came after the position ``since``, or the newest
+        messages (``"last:20"``), in order and each once. ``HistoryLost`` if that is gone (it is no
+        member then), ``ValueError`` for no position of this group. For a channel of another process
+        its process is asked; ``ChannelNotFound`` if that is gone.
         """
         check_group(group)
         check_channel(channel)
+        where = None if since is None else decode_since(self.kept_topic(group), since)
         session = self._session() or await self._open()
         mailbox = session.hub.mailboxes.get(channel)
         node = channel_node(channel)
         if mailbox is None and node is None:
-            mailbox = session.relay(channel, JobQueues(session, self.options, self).put)
+            mailbox = session.groups.relay(channel, JobQueues(session, self.options, self).put)
         if mailbox is not None:
-            await session.join(group, mailbox)
+            await session.groups.join(group, mailbox, where)
         elif node != session.node:
-            await session.ask("add", group, channel)
+            await session.ask("add", group, channel, since)
         else:
             session.missed(channel)
 
@@ -335,7 +351,7 @@ class BaseChannelLayer(ChannelsNames):
         session = self._session() or await self._open()
         node = channel_node(channel)
         if node is None or node == session.node:
-            session.leave(group, channel)
+            session.groups.leave(group, channel)
         else:
             try:
                 await session.ask("discard", group, channel)
@@ -343,19 +359,31 @@ class BaseChannelLayer(ChannelsNames):
                 pass  # a process that has ended is in no group
 
     async def group_send(
-        self, group: str, message: ChannelMessage, *, exclude: str | None = None
+        self,
+        group: str,
+        message: ChannelMessage,
+        *,
+        exclude: str | None = None,
+        id: str | None = None,
     ) -> None:
         """The broker has the message for all members, but for the channel ``exclude``.
 
         One frame at most, whatever the group's size. Raises as ``send``, but no ``ChannelFull``.
+        In a durable group, a message of that ``id`` which is still kept is not published again.
         """
         check_group(group)
         if exclude is not None:
             check_channel(exclude)
+        if id is not None:
+            check_id(id)
+            self.kept_topic(group)
         payload = encode_message(message, self.options.max_message_size)
         session = self._session() or await self._open()
-        topic = group_topic(self.options.prefix, group)
-        await session.send(topic, Entry(payload, None, exclude))
+        entry = Entry(payload, None, exclude, id)
+        if self.options.history is not None and self.options.history_of(group) is not None:
+            await session.send_kept(history_topic(self.options.prefix, group), entry)
+        else:
+            await session.send(group_topic(self.options.prefix, group), entry)
 
     # --- looking ------------------------------------------------------------------------------
 

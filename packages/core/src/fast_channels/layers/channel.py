@@ -34,11 +34,11 @@ class LocalChannel:
         """The channel is a member of the group; ``ChannelNotFound`` once it has ended."""
         if self.mailbox.closed is not None:
             raise self.mailbox.closed
-        await self.session.join(group, self.mailbox)
+        await self.session.groups.join(group, self.mailbox)
 
     def leave(self, group: str) -> None:
         """The channel is no member of the group."""
-        self.session.leave(group, self.mailbox.name)
+        self.session.groups.leave(group, self.mailbox.name)
 
     def end(self) -> None:
         """The mailbox and every membership are gone."""

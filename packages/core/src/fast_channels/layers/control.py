@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from fast_channels.exceptions import BackendUnavailable, ChannelNotFound
+from fast_channels.exceptions import BackendUnavailable, ChannelNotFound, HistoryLost
 from fast_channels.layers.codec import CONTROL, Entry
 from fast_channels.layers.messages import decode_message, encode_message
 from fast_channels.layers.names import (
@@ -26,9 +26,12 @@ logger = logging.getLogger("fast_channels.layers")
 MAX_SIZE: Final = 4_096
 """Bytes of a control message; its longest parts are two names."""
 
+LOST: Final = "lost: "
+"""What an answer begins with where the history does not reach back."""
+
 Send = Callable[[str, Entry], Awaitable[None]]
-Change = Callable[[str, str, str], Awaitable[None]]
-"""Called with ``"add"`` or ``"discard"``, a group and a channel of this node."""
+Change = Callable[[str, str, str, Any], Awaitable[None]]
+"""Called with ``"add"`` or ``"discard"``, a group, a channel of this node, and since when."""
 
 
 class Control:
@@ -44,15 +47,20 @@ class Control:
         self._asked: dict[int, asyncio.Future[str]] = {}
         self._answering: set[asyncio.Task[None]] = set()
 
-    async def request(self, action: str, group: str, channel: str) -> None:
+    async def request(
+        self, action: str, group: str, channel: str, since: str | None = None
+    ) -> None:
         """The channel's node has done it.
 
         Raises ``ChannelNotFound`` when the channel is gone or its node does not answer within the
-        send timeout, ``BackendUnavailable`` when the broker does not.
+        send timeout, ``BackendUnavailable`` when the broker does not, and ``HistoryLost`` where the
+        group's history does not reach back to ``since``.
         """
         number = next(self._numbers)
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
-        message = {"type": action, "group": group, "channel": channel}
+        message: dict[str, Any] = {"type": action, "group": group, "channel": channel}
+        if since is not None:
+            message["since"] = since
         deadline = asyncio.get_running_loop().time() + self._timeout
         try:
             await self._tell(channel_node(channel) or "", {**message, "number": number})
@@ -67,6 +75,8 @@ class Control:
             del self._asked[number]
         if error == "gone":
             raise ChannelNotFound(f"channel {channel!r} does not exist any more")
+        if error.startswith(LOST):
+            raise HistoryLost(error.removeprefix(LOST))
         if error:
             raise BackendUnavailable(f"the process of channel {channel!r} answered: {error}")
 
@@ -106,9 +116,12 @@ class Control:
     async def _answer(self, sender: str, message: dict[str, Any]) -> None:
         error = ""
         try:
-            await self._change(message["type"], message["group"], message["channel"])
+            since = message.get("since")
+            await self._change(message["type"], message["group"], message["channel"], since)
         except ChannelNotFound:
             error = "gone"
+        except HistoryLost as failure:
+            error = f"{LOST}{failure}"[:200]
         except Exception as failure:
             error = str(failure)[:200]
         answer = {"type": "answer", "number": message["number"], "error": error}

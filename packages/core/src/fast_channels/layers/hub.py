@@ -9,8 +9,8 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Callable, Collection
+from typing import Any, Final
 
 from fast_channels.layers.counters import LossReport
 from fast_channels.layers.mailbox import Mailbox, Message, gap_message
@@ -35,13 +35,15 @@ MAX_BACKLOG: Final = 64 * 1_048_576
 class Topic:
     """One topic's members and what was last seen on it."""
 
-    __slots__ = ("current", "group", "members", "seen", "telling")
+    __slots__ = ("behind", "current", "group", "members", "seen", "telling")
 
     def __init__(self, name: str) -> None:
         self.telling = False
         """A gap message for messages dropped here waits to be put: one tells them all."""
         self.group = topic_group(name)
         self.members: dict[str, Mailbox] = {}
+        self.behind: dict[str, Any] | None = None
+        """Of a durable group: the cursors of members that have not everything yet, by channel."""
         self.seen = Tracker()
         self.current: list[Mailbox] | None = None
         """The members as a list, until they change."""
@@ -57,10 +59,10 @@ class Topic:
         self.current = None
 
 
-class _Pending:
+class Pending:
     """One message, and the members that do not have it yet."""
 
-    __slots__ = ("exclude", "flat", "index", "members", "message", "own", "payload", "topic")
+    __slots__ = ("exclude", "flat", "index", "members", "message", "own", "payload", "put", "topic")
 
     def __init__(
         self, topic: Topic, members: list[Mailbox], message: Message, payload: bytes | None
@@ -75,6 +77,8 @@ class _Pending:
         self.own = False
         """This session sent it, to the one member."""
         self.index = 0
+        self.put: Callable[[Any, int, float], None] | None = None
+        """Called with this, an index and the time, to put it into mailboxes up to that index."""
 
 
 class Hub:
@@ -87,24 +91,25 @@ class Hub:
         self._losses = losses
         self._gaps = gaps
         self._counters = losses.counters
-        self._pending: deque[_Pending] = deque()
+        self._pending: deque[Pending] = deque()
         self._backlog = 0
         self._busy = False
         """A turn is running, or scheduled."""
         self._caught_up: asyncio.Future[None] | None = None
 
-    def join(self, topic: str, mailbox: Mailbox) -> None:
-        """The mailbox is a member."""
+    def join(self, topic: str, mailbox: Mailbox) -> Topic:
+        """The mailbox is a member of the topic, which is returned."""
         record = self.topics.get(topic)
         if record is None:
             record = self.topics[topic] = Topic(topic)
         if mailbox.name in record.members:
-            return
+            return record
         record.members[mailbox.name] = mailbox
         record.changed()
         if mailbox.topics is None:
             mailbox.topics = set()
         mailbox.topics.add(topic)
+        return record
 
     def leave(self, topic: str, channel: str) -> bool:
         """The channel is no member any more; True if the topic has none left because of it."""
@@ -113,6 +118,8 @@ class Hub:
         if record is None or mailbox is None:
             return False
         record.changed()
+        if record.behind:
+            record.behind.pop(channel, None)
         if mailbox.topics is not None:
             mailbox.topics.discard(topic)
         return not record.members
@@ -128,7 +135,7 @@ class Hub:
     def group(self, topic: Topic, payload: bytes, message: Message, exclude: str | None) -> None:
         """Every member of now, but for the channel ``exclude``, gets the message in its turn."""
         if topic.members:
-            pending = _Pending(topic, topic.snapshot(), message, payload)
+            pending = Pending(topic, topic.snapshot(), message, payload)
             pending.exclude = exclude
             self._enqueue(pending)
 
@@ -139,14 +146,14 @@ class Hub:
             self._counters.undeliverable += 1
             logger.debug("message for the channel %s, which is gone", channel)
             return
-        pending = _Pending(topic, [mailbox], decode_message(payload), payload)
+        pending = Pending(topic, [mailbox], decode_message(payload), payload)
         pending.own = own
         self._enqueue(pending)
 
     def gap(self, topic: Topic) -> None:
         """Every member is told, in its turn, that it may have missed messages."""
         members = topic.snapshot() if topic.group is not None else list(self.mailboxes.values())
-        self._enqueue(_Pending(topic, members, dict(gap_message(topic.group)), None))
+        self._enqueue(Pending(topic, members, dict(gap_message(topic.group)), None))
 
     def gap_on(self, names: Collection[str]) -> None:
         """Members of the topics' groups are told, once for each group.
@@ -158,13 +165,13 @@ class Hub:
             topic = self.topics.get(name)
             if topic is not None and topic.group is None:
                 own = topic
-            elif topic is not None and topic.members:
+            elif topic is not None and topic.members and topic.behind is None:
                 self.gap(topic)
         if own is not None:
             named = set(names)
             boxes = self.mailboxes.values()
             others = [box for box in boxes if not box.topics or named.isdisjoint(box.topics)]
-            self._enqueue(_Pending(own, others, dict(gap_message(None)), None))
+            self._enqueue(Pending(own, others, dict(gap_message(None)), None))
 
     @property
     def group_count(self) -> int:
@@ -211,16 +218,24 @@ class Hub:
             else:
                 self._loop.call_soon(self._turn)
 
-    def _enqueue(self, pending: _Pending) -> None:
-        if pending.payload is not None:
-            if self._backlog > MAX_BACKLOG:
-                self._losses.note("backlogged", pending.topic.group or "direct messages")
-                if self._gaps and not pending.topic.telling:
-                    pending.topic.telling = True
-                    self.gap(pending.topic)
-                return
-            self._backlog += len(pending.payload)
+    @property
+    def overloaded(self) -> bool:
+        """True when so much waits that what arrives has to be dropped."""
+        return self._backlog > MAX_BACKLOG
+
+    def enqueue(self, pending: Pending) -> None:
+        """Members get the message in its turn; it is never dropped."""
+        self._backlog += len(pending.payload or b"")
         self._pending.append(pending)
+
+    def _enqueue(self, pending: Pending) -> None:
+        if pending.payload is not None and self.overloaded:
+            self._losses.note("backlogged", pending.topic.group or "direct messages")
+            if self._gaps and not pending.topic.telling:
+                pending.topic.telling = True
+                self.gap(pending.topic)
+            return
+        self.enqueue(pending)
 
     def _turn(self) -> None:
         queue = self._pending
@@ -232,7 +247,7 @@ class Hub:
                 pending = queue[0]
                 stop = min(len(pending.members), pending.index + min(left, CLOCK_EVERY))
                 left -= stop - pending.index
-                self._put(pending, stop, now)
+                (pending.put or self._put)(pending, stop, now)
                 now = time.monotonic()
                 if pending.index >= len(pending.members) and queue and queue[0] is pending:
                     queue.popleft()
@@ -250,7 +265,7 @@ class Hub:
                     self._caught_up.set_result(None)
                 self._caught_up = None
 
-    def _put(self, pending: _Pending, stop: int, now: float) -> None:
+    def _put(self, pending: Pending, stop: int, now: float) -> None:
         """Put the message into the members' mailboxes up to index ``stop``."""
         message, payload, exclude = pending.message, pending.payload, pending.exclude
         members, flat, topic = pending.members, pending.flat, pending.topic
@@ -263,7 +278,7 @@ class Hub:
             for mailbox in members[index:stop]:
                 index += 1  # before the put, which may raise SystemExit
                 # Whoever left since the message came is skipped, and so is who was left out.
-                if topic.current is not members and not self._present(topic, mailbox):
+                if topic.current is not members and not self.present(topic, mailbox):
                     continue
                 if exclude is not None and mailbox.name == exclude:
                     continue
@@ -275,6 +290,7 @@ class Hub:
             pending.index = index
             self._counters.delivered += delivered
 
-    def _present(self, topic: Topic, mailbox: Mailbox) -> bool:
+    def present(self, topic: Topic, mailbox: Mailbox) -> bool:
+        """True while the mailbox is a member, or is there at all where the topic has no group."""
         members = topic.members if topic.group is not None else self.mailboxes
         return members.get(mailbox.name) is mailbox

@@ -8,128 +8,27 @@ nodes; event loops in other threads are reached, too.
 import asyncio
 import logging
 import threading
-import time
 import weakref
-from collections import deque
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Final, Unpack
 from urllib.parse import urlsplit
 
-from fast_channels.exceptions import BackendUnavailable, ChannelFull
-from fast_channels.layers import events
-from fast_channels.layers.backend import Backend, Inbox, Publication
+from fast_channels.exceptions import BackendUnavailable
+from fast_channels.layers.backend import Append, Backend, Inbox, Publication
 from fast_channels.layers.base import BaseChannelLayer
+from fast_channels.layers.in_memory_history import (
+    Delivery,
+    MemoryHistory,
+    MemoryStream,
+    MemoryStreams,
+)
+from fast_channels.layers.in_memory_queue import MemoryJob, MemoryQueue
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.options import OptionKeywords, Patterns
 
 logger = logging.getLogger("fast_channels.layers")
-
-
-class MemoryJob:
-    """A job taken from a memory queue."""
-
-    __slots__ = ("_queue", "deadline", "payload")
-
-    def __init__(self, payload: bytes, deadline: float, queue: "MemoryQueue") -> None:
-        self.payload = payload
-        self.deadline = deadline
-        self._queue: MemoryQueue | None = queue
-
-    async def done(self) -> None:
-        """The job is finished; it left the queue when it was taken."""
-        self._queue = None
-
-    async def release(self) -> None:
-        """The job is first in its queue again, unless it was finished or released already."""
-        queue, self._queue = self._queue, None
-        if queue is not None:
-            queue.put_back(MemoryJob(self.payload, self.deadline, queue))
-
-
-class MemoryQueue:
-    """One worker queue, used from any thread."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.jobs: deque[MemoryJob] = deque()
-        self.expired = 0
-        """Jobs that nobody took in time."""
-        self._takers: deque[asyncio.Future[None]] = deque()
-        self._lock = threading.Lock()
-
-    def put(self, payload: bytes, expires_in: float, capacity: int, layer: object = None) -> None:
-        """The job is last in the queue; raises ``ChannelFull`` if it has ``capacity`` already.
-
-        Plugins are told of jobs that expired as losses of ``layer``.
-        """
-        with self._looked_at(layer):
-            if len(self.jobs) >= capacity:
-                self._drop_expired()
-            if len(self.jobs) >= capacity:
-                raise ChannelFull(f"queue {self.name!r} holds {capacity} jobs, its capacity")
-            self.jobs.append(MemoryJob(payload, time.monotonic() + expires_in, self))
-            self._wake_one()
-
-    def put_back(self, job: MemoryJob) -> None:
-        """The job is first in the queue."""
-        with self._lock:
-            self.jobs.appendleft(job)
-            self._wake_one()
-
-    async def take(self, waiting: "set[asyncio.Future[None]]", layer: object = None) -> MemoryJob:
-        """Wait for the first job that has not expired; ``waiting`` holds what it waits for."""
-        while True:
-            with self._looked_at(layer):
-                self._drop_expired()
-                if self.jobs:
-                    return self.jobs.popleft()
-                taker = asyncio.get_running_loop().create_future()
-                self._takers.append(taker)
-            waiting.add(taker)
-            try:
-                await taker
-            except (asyncio.CancelledError, BackendUnavailable):
-                with self._lock:
-                    if taker in self._takers:
-                        self._takers.remove(taker)
-                    else:
-                        self._wake_one()  # this wake-up is the next taker's
-                raise
-            finally:
-                waiting.discard(taker)
-
-    @contextmanager
-    def _looked_at(self, layer: object) -> Generator[None]:
-        """Hold the lock; after it the log and the plugins are told of jobs that expired."""
-        lost = 0
-        try:
-            with self._lock:
-                before = self.expired
-                try:
-                    yield
-                finally:
-                    lost = self.expired - before
-        finally:
-            if lost:
-                logger.warning("queue %r lost %d jobs that nobody took in time", self.name, lost)
-                events.emit("messages_dropped", layer=layer, losses={"expired": lost})
-
-    def _drop_expired(self) -> None:
-        now = time.monotonic()
-        while self.jobs and self.jobs[0].deadline < now:
-            self.jobs.popleft()
-            self.expired += 1
-
-    def _wake_one(self) -> None:
-        while self._takers and self.jobs:
-            taker = self._takers.popleft()
-            try:
-                taker.get_loop().call_soon_threadsafe(_wake, taker)
-            except RuntimeError:
-                continue  # its loop is closed
-            return
 
 
 class MemoryBroker:
@@ -140,6 +39,7 @@ class MemoryBroker:
         self._subscribers: dict[str, tuple[MemoryBackend, ...]] = {}
         self._backends: list[MemoryBackend] = []
         self.queues: dict[str, MemoryQueue] = {}
+        self._streams = MemoryStreams()
 
     def disown(self) -> None:
         """This forked child's broker is empty: what there was belongs to the parent process."""
@@ -147,6 +47,7 @@ class MemoryBroker:
         self._subscribers = {}
         self._backends = []
         self.queues = {}
+        self._streams = MemoryStreams()
 
     def enter(self, backend: "MemoryBackend") -> None:
         """The backend takes part; those whose loop was closed under them do not any more."""
@@ -181,7 +82,26 @@ class MemoryBroker:
                 for backend in self._subscribers.get(publication.topic, ()):
                     backend.arrive(publication)
 
-    def collect(self, backend: "MemoryBackend") -> list[Publication]:
+    def append(self, appends: Sequence[Append]) -> None:
+        """The entries are kept, and every subscriber has them in its next loop turn."""
+        with self._lock:
+            for append in appends:
+                for delivery in self._streams.append(append):
+                    for backend in self._subscribers.get(append.topic, ()):
+                        backend.arrive(delivery)
+
+    @contextmanager
+    def looked_at(self, topic: str) -> Generator[MemoryStream]:
+        """Hold the lock, and give the topic's history."""
+        with self._lock:
+            yield self._streams.look(topic)
+
+    def clear_history(self, prefix: str) -> None:
+        """Histories of topics whose names begin so are gone."""
+        with self._lock:
+            self._streams.clear(prefix)
+
+    def collect(self, backend: "MemoryBackend") -> list[Publication | Delivery]:
         """Return what arrived for the backend and was not collected yet."""
         with self._lock:
             return backend.take_arrived()
@@ -232,11 +152,12 @@ class MemoryBackend(Backend):
 
     def __init__(self, broker: MemoryBroker, queues: MemoryQueues | None = None) -> None:
         self.queues = self._queues = queues
+        self.history = MemoryHistory(broker)
         self._broker = broker
         self.topics: set[str] = set()
         self._inbox: Inbox | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._arrived: list[Publication] = []
+        self._arrived: list[Publication | Delivery] = []
 
     async def open(self, inbox: Inbox, /) -> None:
         """Ready; there is nothing to connect to."""
@@ -272,7 +193,7 @@ class MemoryBackend(Backend):
         self._broker.publish(publications)
         await asyncio.sleep(0)
 
-    def arrive(self, publication: Publication) -> None:
+    def arrive(self, publication: Publication | Delivery) -> None:
         """The publication is delivered in the loop's next turn; called under the broker's lock."""
         self._arrived.append(publication)
         loop = self._loop
@@ -288,16 +209,20 @@ class MemoryBackend(Backend):
 
     def _deliver(self) -> None:
         arrived = self._broker.collect(self)
-        for topic, payload in arrived:
-            if self._inbox is not None and topic in self.topics:
-                self._inbox.deliver(topic, payload)
+        for each in arrived:
+            if self._inbox is None or each.topic not in self.topics:
+                continue
+            if isinstance(each, Delivery):
+                self._inbox.deliver(each.topic, each.payload, each.position)
+            else:
+                self._inbox.deliver(each.topic, each.payload)
 
     @property
     def ended(self) -> bool:
         """True when nothing can be delivered any more: it, or the loop under it, was closed."""
         return self._inbox is None or self._loop is None or self._loop.is_closed()
 
-    def take_arrived(self) -> list[Publication]:
+    def take_arrived(self) -> list[Publication | Delivery]:
         """Return what arrived since the last time; called under the broker's lock."""
         arrived, self._arrived = self._arrived, []
         return arrived
@@ -382,8 +307,3 @@ _brokers: Final["weakref.WeakValueDictionary[str, MemoryBroker]"] = weakref.Weak
 
 def _shared_broker(url: str) -> MemoryBroker:
     return _brokers.setdefault(url, MemoryBroker())
-
-
-def _wake(taker: "asyncio.Future[None]") -> None:
-    if not taker.done():
-        taker.set_result(None)

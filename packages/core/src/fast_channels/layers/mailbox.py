@@ -6,7 +6,7 @@ finds messages takes them without suspending; cancelling a reader loses nothing 
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, Final
 
@@ -21,6 +21,10 @@ Unread = tuple[Message, float, int]
 NEVER_EXPIRES: Final = float("inf")
 GIVEN_BACK: Final = float("inf")
 """In place of the arrival (by identity): a reader had it already, and was cancelled."""
+
+KEPT: Final = float("nan")
+"""In place of the arrival (by identity) of a durable group's message: it takes capacity, but is
+never dropped for another, and its age compares with nothing."""
 
 
 class Mailbox:
@@ -40,6 +44,7 @@ class Mailbox:
         "outstanding",
         "outstanding_bytes",
         "overflow",
+        "pull",
         "queue",
         "topics",
         "used",
@@ -58,6 +63,8 @@ class Mailbox:
         self.outstanding = 0
         """Messages that this session has sent here and that have not come back yet."""
         self.outstanding_bytes = 0
+        self.pull: Callable[[str], None] | None = None
+        """Called with the name, once, when there is room for more of a history."""
         self.used = True
         """Somebody read from it since the sweeper last looked."""
         self.closed: Exception | None = None
@@ -106,9 +113,9 @@ class Mailbox:
             return False
         queue, total = self.queue, self._bytes + size
         if (
-            queue  # as _overflows, without the call
+            queue  # as overflows, without the call
             and (len(queue) - self._gaps >= self.capacity or total > self.capacity_bytes)
-            and self._overflows(size)
+            and self.overflows(size)
             and not self._make_room(size)
         ):
             return False
@@ -151,7 +158,11 @@ class Mailbox:
     def take(self) -> Message | None:
         """Take the oldest message of a queue that is not empty; None if it has expired."""
         message, arrived, size = self.queue.popleft()
-        if monotonic() - arrived <= self.expiry and arrived != NEVER_EXPIRES:
+        if (
+            monotonic() - arrived <= self.expiry
+            and arrived != NEVER_EXPIRES
+            and self.pull is None
+        ):
             self._bytes -= size
             return message
         return message if self.taken(arrived, size) else None
@@ -159,12 +170,22 @@ class Mailbox:
     def taken(self, arrived: float, size: int) -> bool:
         """Note that a message left the queue; False, and counted, if it has expired."""
         self._bytes -= size
+        if self.pull is not None and len(self.queue) <= self.capacity // 4:
+            pull, self.pull = self.pull, None
+            pull(self.name)
         if arrived == NEVER_EXPIRES:
             self._gaps -= 1
         elif monotonic() - arrived > self.expiry:
             self.losses.note("expired", self.name)
             return False
         return True
+
+    def has_room(self, size: int) -> bool:
+        """True when one more message of a history may come: it takes half of the mailbox."""
+        waiting = len(self.queue) - self._gaps
+        return waiting <= 0 or (
+            waiting < self.capacity // 2 and 2 * (self._bytes + size) <= self.capacity_bytes
+        )
 
     def clear(self) -> None:
         """Unread messages are gone; the mailbox goes on."""
@@ -186,7 +207,8 @@ class Mailbox:
         """The policy is ``disconnect``: from now on the reader gets ``ChannelFull``."""
         self.close(ChannelFull(f"channel {self.name!r} was full, and its policy is 'disconnect'"))
 
-    def _overflows(self, size: int) -> bool:
+    def overflows(self, size: int) -> bool:
+        """True when ``put`` would have to drop something; the queue is not empty."""
         waiting = len(self.queue) - self._gaps
         return waiting >= self.capacity or (
             waiting > 0 and self._bytes + size > self.capacity_bytes
@@ -199,8 +221,12 @@ class Mailbox:
             if self.overflow == "disconnect":
                 self.overflown()
             return False
-        while self._overflows(size):
-            oldest = next(i for i, unread in enumerate(self.queue) if unread[1] != NEVER_EXPIRES)
+        while self.overflows(size):
+            droppable = (i for i, unread in enumerate(self.queue) if _droppable(unread))
+            oldest = next(droppable, None)
+            if oldest is None:
+                self.losses.note("overflowed", f"{self.name}: only durable messages wait")
+                return False
             self._bytes -= self.queue[oldest][2]
             del self.queue[oldest]
             self.losses.note("overflowed", f"{self.name}: {self.overflow}")
@@ -227,6 +253,10 @@ class Mailbox:
                 place = next(back, len(self.queue))
                 self.queue.insert(place, (message, GIVEN_BACK, 0))
                 self._gaps += 1
+
+
+def _droppable(unread: Unread) -> bool:
+    return unread[1] != NEVER_EXPIRES and unread[1] is not KEPT
 
 
 def gap_message(group: str | None) -> Mapping[str, Any]:

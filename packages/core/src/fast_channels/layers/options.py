@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Final, Literal, TypedDict, TypeVar, cast, get_args
 
+from fast_channels.layers.history import HistoryPolicy
 from fast_channels.layers.names import check_prefix
 
 Overflow = Literal["drop_newest", "drop_oldest", "disconnect"]
@@ -39,6 +40,8 @@ class OptionKeywords(TypedDict, total=False):
     accept_plain: bool
     linger: float
     gaps: bool
+    history: Patterns[HistoryPolicy] | None
+    durable_channels: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +93,15 @@ class LayerOptions:
     gaps: bool = False
     """Members are told of a possible loss by a ``channels.gap`` message."""
 
+    history: Patterns[HistoryPolicy] | None = None
+    """What is kept of which groups; the first pattern that matches counts."""
+
+    durable_channels: bool = False
+    """Messages to single channels outlast a loss of their process's connection, too."""
+
     _capacities: tuple[tuple[re.Pattern[str], int], ...] = field(init=False, repr=False)
     _overflows: tuple[tuple[re.Pattern[str], Overflow], ...] = field(init=False, repr=False)
+    _histories: tuple[tuple[re.Pattern[str], HistoryPolicy], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Raise ``ValueError`` or ``TypeError`` for a value that cannot be meant."""
@@ -112,6 +122,13 @@ class LayerOptions:
         overflows = compile_patterns("channel_overflow", self.channel_overflow)
         for pattern, policy in overflows:
             _overflow(f"channel_overflow[{pattern.pattern!r}]", policy)
+        histories = compile_patterns("history", self.history)
+        for pattern, history in histories:
+            if not isinstance(cast("object", history), HistoryPolicy):
+                raise TypeError(
+                    f"history[{pattern.pattern!r}] must be a HistoryPolicy, got {history!r}"
+                )
+        object.__setattr__(self, "_histories", histories)
         object.__setattr__(self, "_capacities", capacities)
         object.__setattr__(self, "_overflows", overflows)
 
@@ -140,6 +157,18 @@ class LayerOptions:
     def overflow_of(self, channel: str) -> Overflow:
         """Return what the channel does when it is full."""
         return _first_match(self._overflows, channel, self.overflow)
+
+    @property
+    def durable(self) -> bool:
+        """True where anything is kept."""
+        return bool(self._histories) or self.durable_channels
+
+    def history_of(self, group: str) -> HistoryPolicy | None:
+        """Return what is kept of the group; None: nothing."""
+        for pattern, history in self._histories:
+            if pattern.match(group):
+                return history
+        return None
 
     def queue_capacity_of(self, queue: str) -> int:
         """Return how many jobs the worker queue holds."""

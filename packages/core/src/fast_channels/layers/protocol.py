@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, runtime_checkable
 
+from fast_channels.layers.history import Message
 from fast_channels.type_defs import ChannelMessage
 
 
@@ -80,4 +81,41 @@ class ChannelLayer(Protocol):
 
     def stats(self) -> Mapping[str, int]:
         """Counters since the layer was made, and what it holds now."""
+        ...
+
+
+@runtime_checkable
+class HistoryLayer(ChannelLayer, Protocol):
+    """A layer some of whose groups are durable: what was sent to them is kept, and replayed."""
+
+    async def group_add(self, group: str, channel: str, *, since: str | None = None) -> None:
+        """The channel is a member: a ``group_send`` that starts from now on reaches it.
+
+        ``since``: in a durable group, what came after that position, or the newest messages
+        (``"last:20"``), comes first. Raises ``HistoryLost`` where that is gone.
+        """
+        ...
+
+    async def group_send(
+        self,
+        group: str,
+        message: ChannelMessage,
+        *,
+        exclude: str | None = None,
+        id: str | None = None,
+    ) -> None:
+        """The broker has the message for all members, but for the channel ``exclude``.
+
+        ``id``: in a durable group, a message of that id which is still kept is not sent again.
+        """
+        ...
+
+    async def group_history(
+        self, group: str, *, since: str | None = None, limit: int = 100
+    ) -> list[Message]:
+        """Return messages of a durable group, oldest first; raises ``HistoryLost``."""
+        ...
+
+    async def group_position(self, group: str) -> str:
+        """Return the end of a durable group: what is sent from now on comes after it."""
         ...

@@ -14,12 +14,13 @@ from typing import Any
 from fast_channels.exceptions import (
     BackendUnavailable,
     ChannelFull,
-    ChannelNotFound,
     FastChannelsError,
+    InvalidChannelLayerError,
     LayerClosed,
 )
 from fast_channels.layers import events
-from fast_channels.layers.backend import Backend
+from fast_channels.layers.appends import HistoryOutbox
+from fast_channels.layers.backend import Backend, Position
 from fast_channels.layers.codec import (
     CONTROL,
     FRAGMENT,
@@ -33,14 +34,24 @@ from fast_channels.layers.codec import (
 )
 from fast_channels.layers.control import Control
 from fast_channels.layers.counters import Counters, LossReport
+from fast_channels.layers.durable import DurableTopics
 from fast_channels.layers.fragments import Reassembly
+from fast_channels.layers.history import decode_since
 from fast_channels.layers.hub import Hub, Topic
 from fast_channels.layers.mailbox import Mailbox
+from fast_channels.layers.membership import Memberships
 from fast_channels.layers.messages import decode_message, decode_plain, encode_message
-from fast_channels.layers.names import channel_name, group_topic, new_node, node_topic
+from fast_channels.layers.names import (
+    channel_name,
+    history_topic,
+    is_history_topic,
+    new_node,
+    node_topic,
+)
 from fast_channels.layers.options import LayerOptions
 from fast_channels.layers.outbox import Outbox
-from fast_channels.layers.relay import Put, Relays
+from fast_channels.layers.relay import Relays
+from fast_channels.layers.replay import Replay
 from fast_channels.layers.subscriptions import Subscriptions
 from fast_channels.layers.sweeper import Sweeper
 
@@ -79,13 +90,18 @@ class Session:
         self._own_topic = self.hub.topics[self._own] = Topic(self._own)
         timeout = options.send_timeout
         self.outbox = Outbox(loop, backend, self.node, timeout, counters, frames)
-        self._subscriptions = Subscriptions(loop, backend, options.linger, timeout, self.hub.forget)
+        self.appends: HistoryOutbox | None = None
+        """The send path of what is kept; None: the layer keeps nothing."""
+        self._subscriptions = Subscriptions(loop, backend, options.linger, timeout, self._forget)
         self._control = Control(options.prefix, self.node, timeout, self.outbox.send, self._change)
         max_body = options.max_message_size + backend.frame_bytes + 4_096
         self._reassembly = Reassembly(max_body, self._given_up)
-        self._joins: dict[tuple[str, str], int] = {}
-        """Calls that wait for a subscription, by topic and channel."""
         self._relays = Relays(loop, options, self.losses)
+        self.durable = self._keep(options) if options.durable else None
+        """The durable groups; None: the layer has none."""
+        self.groups = Memberships(
+            self.hub, self._subscriptions, self._relays, self.durable, options
+        )
         self._sweeper = Sweeper(loop, options.group_expiry, self.discard)
         self._lifetime = self._live()
         self._end: asyncio.Future[None] | None = None
@@ -143,7 +159,8 @@ class Session:
             try:
                 events.emit("layer_closing", layer=self._layer, node=self.node)
                 async with asyncio.timeout(self._options.send_timeout):
-                    await self.outbox.drain()
+                    for outbox in self._outboxes:
+                        await outbox.drain()
             except TimeoutError:
                 logger.warning("%s closes with messages that the broker did not take", self._layer)
             finally:  # also when closing is cancelled
@@ -151,7 +168,10 @@ class Session:
                 self._sweeper.close()
                 await self._relays.close()
                 await self._control.close()
-                await self.outbox.close()
+                for outbox in self._outboxes:
+                    await outbox.close()
+                if self.durable is not None:
+                    await self.durable.close()
                 await self._subscriptions.close()
                 await self.backend.close()
         finally:
@@ -187,74 +207,45 @@ class Session:
     def discard(self, mailbox: Mailbox) -> None:
         """The channel, its unread messages and all its memberships are gone."""
         if self.hub.mailboxes.pop(mailbox.name, None) is not None:
-            self.leave_all(mailbox)
+            self.groups.leave_all(mailbox)
             mailbox.close()
-
-    def flush(self) -> None:
-        """Every mailbox of this session is empty and in no group."""
-        self.hub.clear()
-        for topic in list(self.hub.topics.values()):
-            for channel, mailbox in list(topic.members.items()):
-                self.leave_all(mailbox)
-                self._relays.left(channel)
 
     def missed(self, channel: str) -> None:
         """Note that a channel of this node was meant which is gone: its client has left."""
         self.counters.undeliverable += 1
         logger.debug("channel %s is gone", channel)
 
-    def leave_all(self, mailbox: Mailbox) -> None:
-        """The mailbox is in no group."""
-        for topic in tuple(mailbox.topics or ()):
-            if self.hub.leave(topic, mailbox.name):
-                self._subscriptions.release(topic)
-
-    # --- groups -------------------------------------------------------------------------------
-
-    async def join(self, group: str, mailbox: Mailbox) -> None:
-        """The mailbox is a member, and the broker delivers the group's messages."""
-        topic = group_topic(self._options.prefix, group)
-        self.hub.join(topic, mailbox)
-        if self._subscriptions.live(topic):
-            return
-        join = topic, mailbox.name
-        self._joins[join] = self._joins.get(join, 0) + 1
-        try:
-            await self._subscriptions.ensure(topic)
-        except BaseException:
-            if join in self._joins:  # else another call has joined it meanwhile
-                self._joins[join] -= 1
-                if not self._joins[join]:
-                    del self._joins[join]
-                    if self.hub.leave(topic, mailbox.name):
-                        self._subscriptions.release(topic)
-            raise
-        self._joins.pop(join, None)
-
-    def leave(self, group: str, channel: str) -> None:
-        """The channel is not a member."""
-        topic = group_topic(self._options.prefix, group)
-        if self.hub.leave(topic, channel):
-            self._subscriptions.release(topic)
-        self._relays.left(channel)
-
-    def relay(self, queue: str, put: Put) -> Mailbox:
-        """Return the mailbox that stands for a worker queue in this node's groups."""
-        return self._relays.mailbox(queue, put)
-
-    async def ask(self, action: str, group: str, channel: str) -> None:
+    async def ask(self, action: str, group: str, channel: str, since: str | None = None) -> None:
         """The node of a channel of another process has added or discarded it."""
-        await self._control.request(action, group, channel)
+        await self._control.request(action, group, channel, since)
 
-    async def _change(self, action: str, group: str, channel: str) -> None:
-        """Another node asks for a change of one of this node's channels."""
-        if action == "discard":
-            self.leave(group, channel)
-            return
-        mailbox = self.hub.mailboxes.get(channel)
-        if mailbox is None:
-            raise ChannelNotFound(f"channel {channel!r} does not exist any more")
-        await self.join(group, mailbox)
+    async def _change(self, action: str, group: str, channel: str, since: object) -> None:
+        where = None
+        if since is not None:
+            where = decode_since(history_topic(self._options.prefix, group), since)
+        await self.groups.change(action, group, channel, where)
+
+    # --- history ------------------------------------------------------------------------------
+
+    def _keep(self, options: LayerOptions) -> DurableTopics:
+        history = self.backend.history
+        if history is None:
+            raise InvalidChannelLayerError(
+                f"{self._layer} keeps no history: its backend, {type(self.backend).__name__}, has "
+                "none; leave out history= and durable_channels=, or use another layer"
+            )
+        self.appends = HistoryOutbox(
+            self.loop, self.backend, self.node, options, self.counters, self.frames, history
+        )
+        replay = Replay(self.loop, history, self.frames, options, self.losses, self._note_gap)
+        return DurableTopics(self.hub, replay, self.counters)
+
+    def _forget(self, topic: str) -> None:
+        """The topic is not subscribed any more."""
+        if self.durable is not None and is_history_topic(topic):
+            self.durable.forget(topic)
+        else:
+            self.hub.forget(topic)
 
     # --- sending ------------------------------------------------------------------------------
 
@@ -263,6 +254,13 @@ class Session:
         if self.hub.behind:
             await self._catch_up()
         await self.outbox.send(topic, entry)
+
+    async def send_kept(self, topic: str, entry: Entry) -> None:
+        """The broker has the message and keeps it."""
+        if self.hub.behind:
+            await self._catch_up()
+        assert self.appends is not None
+        await self.appends.send(topic, entry)
 
     async def send_here(self, channel: str, payload: bytes) -> None:
         """The broker has the message for a channel of this node; raises ``ChannelFull``."""
@@ -296,10 +294,19 @@ class Session:
                 "the message was not sent"
             ) from None
 
+    @property
+    def _outboxes(self) -> list[Outbox]:
+        return [self.outbox] if self.appends is None else [self.outbox, self.appends]
+
     # --- what the backend calls ---------------------------------------------------------------
 
-    def deliver(self, topic: str, payload: bytes, /) -> None:
+    def deliver(self, topic: str, payload: bytes, position: Position | None = None, /) -> None:
         """Fan a payload out to the topic's members; what cannot be read is counted and skipped."""
+        if position is not None:
+            if self.durable is not None and not self.closed:
+                self.counters.received += 1
+                self.durable.arrived(topic, payload, position)
+            return
         record = self.hub.topics.get(topic)
         if record is None or self.closed:
             return
@@ -320,6 +327,8 @@ class Session:
             self._expect_nothing()
         self.counters.reconnects += 1
         self._note_gap(cause, topics)
+        if self.durable is not None:
+            self.durable.missed(topics)
         if self._options.gaps:
             self.hub.gap_on(names)
             self.hub.drain()

@@ -47,19 +47,19 @@ class Subscriptions:
         self._leaving.pop(topic, None)
         return topic in self._live
 
-    async def ensure(self, topic: str) -> None:
-        """The topic is live; raises ``BackendUnavailable`` when the broker does not confirm it."""
-        if self.live(topic):
-            return
-        if self._closed:
+    async def ensure(self, *topics: str) -> None:
+        """They are live; raises ``BackendUnavailable`` when the broker does not confirm one."""
+        missing = [topic for topic in topics if not self.live(topic)]
+        if missing and self._closed:
             raise BackendUnavailable("the layer was closed")
-        confirmed = self._joining.get(topic)
-        if confirmed is None:
-            confirmed = self._joining[topic] = self._loop.create_future()
-            confirmed.add_done_callback(_retrieve)
-        self._work()
-        # Shielded: others wait for the same confirmation.
-        await asyncio.shield(confirmed)
+        for topic in missing:
+            if topic not in self._joining:
+                confirmed = self._joining[topic] = self._loop.create_future()
+                confirmed.add_done_callback(_retrieve)
+            self._work()
+        for confirmed in [self._joining[topic] for topic in missing]:
+            # Shielded: others wait for the same confirmation.
+            await asyncio.shield(confirmed)
 
     def release(self, topic: str) -> None:
         """The topic has no member: it is left after the linger time, unless one comes."""

@@ -14,11 +14,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from fast_channels.exceptions import LayerClosed
 from fast_channels.layers.forks import abandon
-from fast_channels.layers.protocol import ChannelLayer
+from fast_channels.layers.protocol import ChannelLayer, HistoryLayer
 from fast_channels.type_defs import ChannelMessage
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class SyncLayer:
     __slots__ = ("_layer", "_patience")
 
     def __init__(self, layer: ChannelLayer, patience: float) -> None:
-        self._layer = layer
+        self._layer = cast("HistoryLayer", layer)  # what it has not got is an AttributeError
         self._patience = patience
         """Seconds that calls under way may take when the interpreter ends."""
 
@@ -63,22 +63,33 @@ class SyncLayer:
         """Return the name of a fresh channel, which ``receive`` of this object can read."""
         return self._run(_Call(self._layer.new_channel, prefix))
 
-    def group_add(self, group: str, channel: str) -> None:
+    def group_add(self, group: str, channel: str, *, since: str | None = None) -> None:
         """The channel is a member: a ``group_send`` that starts from now on reaches it."""
-        self._run(_Call(self._layer.group_add, group, channel))
+        self._run(_Call(self._layer.group_add, group, channel, **_given(since=since)))
 
     def group_discard(self, group: str, channel: str) -> None:
         """The channel is no member any more; no error if it was none."""
         self._run(_Call(self._layer.group_discard, group, channel))
 
     def group_send(
-        self, group: str, message: ChannelMessage, *, exclude: str | None = None
+        self,
+        group: str,
+        message: ChannelMessage,
+        *,
+        exclude: str | None = None,
+        id: str | None = None,
     ) -> None:
         """The broker has the message for all members, but for the channel ``exclude``."""
-        if exclude is None:  # a layer of the upstream kind has no such argument
-            self._run(_Call(self._layer.group_send, group, message))
-        else:
-            self._run(_Call(self._layer.group_send, group, message, exclude=exclude))
+        options = _given(exclude=exclude, id=id)
+        self._run(_Call(self._layer.group_send, group, message, **options))
+
+    def group_history(self, group: str, *, since: str | None = None, limit: int = 100) -> list[Any]:
+        """Return messages of a durable group, oldest first."""
+        return self._run(_Call(self._layer.group_history, group, since=since, limit=limit))
+
+    def group_position(self, group: str) -> str:
+        """Return the end of a durable group: what is sent from now on comes after it."""
+        return self._run(_Call(self._layer.group_position, group))
 
     def flush(self) -> None:
         """Messages and memberships of the background loop's session are gone, and all queues."""
@@ -102,6 +113,11 @@ class SyncLayer:
             f"layer.sync.{name}() would block the event loop that runs in this thread; "
             f"use: await layer.{name}(...)"
         )
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Return the options that have a value: a layer of the upstream kind does not take them."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 class _Call(Generic[T]):

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, ClassVar, Final, TypeVar
 
-from fast_channels.layers import BaseChannelLayer, ChannelLayer, Publication
+from fast_channels.layers import BaseChannelLayer, ChannelLayer, Position, Publication
 from fast_channels.testing.conformance.broker import BrokerSuite
 from fast_channels.testing.conformance.holdings import Holdings
 from fast_channels.testing.conformance.process import soon
@@ -189,7 +189,7 @@ def numbers(received: Sequence[Message]) -> list[int]:
 class _Deaf:
     """An inbox that takes nothing."""
 
-    def deliver(self, topic: str, payload: bytes, /) -> None:
+    def deliver(self, topic: str, payload: bytes, position: Position | None = None, /) -> None:
         """Nothing was subscribed."""
 
     def gap(self, cause: Exception, topics: Collection[str] | None = None, /) -> None:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import TypeVar, cast
 
-from fast_channels.layers import Backend, Publication
+from fast_channels.layers import Backend, Kept, Position, Publication, is_history_topic
 
 T = TypeVar("T")
 
@@ -17,6 +17,8 @@ class Process:
         self.backend = backend
         self.received: list[Publication] = []
         """What was delivered, in that order."""
+        self.kept: list[tuple[str, Kept]] = []
+        """What was delivered on history topics, in that order."""
         self.events: list[str] = []
         """``"deliver <topic>"`` and ``"gap"``, in the order in which they came."""
         self.gaps: list[tuple[Exception, frozenset[str] | None]] = []
@@ -29,11 +31,15 @@ class Process:
 
     # --- the inbox ----------------------------------------------------------------------------
 
-    def deliver(self, topic: str, payload: bytes, /) -> None:
+    def deliver(self, topic: str, payload: bytes, position: Position | None = None, /) -> None:
         """Remember the payload."""
         self._check("deliver")
         if type(payload) is not bytes:
             self.wrong.append(f"deliver got a {type(payload).__name__}, not bytes")
+        if is_history_topic(topic) is (position is None):
+            self.wrong.append(f"deliver on {topic!r} got the position {position}")
+        if position is not None:
+            self.kept.append((topic, Kept(position, bytes(payload))))
         self.received.append(Publication(topic, bytes(payload)))
         self.events.append(f"deliver {topic}")
         self._changed.set()
