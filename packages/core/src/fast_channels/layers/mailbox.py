@@ -158,11 +158,7 @@ class Mailbox:
     def take(self) -> Message | None:
         """Take the oldest message of a queue that is not empty; None if it has expired."""
         message, arrived, size = self.queue.popleft()
-        if (
-            monotonic() - arrived <= self.expiry
-            and arrived != NEVER_EXPIRES
-            and self.pull is None
-        ):
+        if monotonic() - arrived <= self.expiry and arrived != NEVER_EXPIRES and self.pull is None:
             self._bytes -= size
             return message
         return message if self.taken(arrived, size) else None
