@@ -168,7 +168,7 @@ async def test_a_gap_is_told_to_a_full_mailbox_and_costs_no_capacity(connect, jo
     slow = await connect(Consumer.as_asgi(journal=journal))
     slow.writable.clear()
     await fan_out(layer, 3)
-    [session] = layer._sessions.values()
+    [session] = layer._sessions.live
     session.gap(ConnectionError("the broker went away"))
     await fan_out(layer, 3)
     slow.writable.set()

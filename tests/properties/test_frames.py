@@ -405,7 +405,7 @@ def test_only_a_legal_control_message_changes_a_membership(
             memberships[channel].add(group)
         elif legal and channel in memberships and kind == "discard":
             memberships[channel].discard(group)
-        (session,) = layer.layer._sessions.values()
+        (session,) = layer.layer._sessions.live
         mailboxes = session.hub.mailboxes
         assert memberships == {
             name: {topic_group(topic) for topic in mailbox.topics or ()}

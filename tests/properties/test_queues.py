@@ -83,7 +83,7 @@ class Queues(RuleBasedStateMachine):
         layer = self.nodes[node]
         self.takers += 1
         if by_hand:
-            (session,) = layer._sessions.values()
+            (session,) = layer._sessions.live
             queues = session.backend.queues
             assert queues is not None
             task: asyncio.Task[Any] = self.loop.create_task(queues.take(f"fc:q.{QUEUE}"))

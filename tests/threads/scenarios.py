@@ -281,7 +281,7 @@ def ends_with_sends_under_way() -> None:
     for number in range(3):
         arguments = (f"group.{number}", message(number))
         threading.Thread(target=layer.sync.group_send, args=arguments, daemon=True).start()
-    (session,) = layer._sessions.values()
+    (session,) = layer._sessions.live
     while len(session.outbox._waiting) < 2:
         time.sleep(0.001)  # until the threads have come so far
     print("ending", flush=True)
@@ -293,7 +293,7 @@ def ends_while_it_opens() -> None:
     sys.stdin.readline()
     arguments = ("group", message(1))
     threading.Thread(target=layer.sync.group_send, args=arguments, daemon=True).start()
-    while not layer._opening:
+    while not layer._sessions._opening:
         time.sleep(0.001)  # until the thread has come so far
     print("ending", flush=True)
 

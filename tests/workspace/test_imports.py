@@ -53,7 +53,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("layers.hub",),
     ("layers.cursor", "layers.replay", "layers.durable", "layers.membership", "layers.kept"),
     ("layers.presence", "layers.control"),
-    ("layers.session", "layers.channel", "layers.jobs", "layers.base"),
+    ("layers.session", "layers.sessions", "layers.channel", "layers.jobs", "layers.base"),
     ("layers.in_memory", "layers.in_memory_history", "layers.in_memory_queue"),
     ("plugins", "layers.discovery", "layers.registry", "layers"),
     ("consumer", "consumer.*", "lifespan"),

@@ -53,8 +53,8 @@ class NatsChannelLayer(BaseChannelLayer):
         ``expired`` has the jobs, too, that this process found expired in its queues.
         """
         stats = super().stats()
-        for session in self._sessions.values():
-            queues = session.backend.queues
+        for backend in self.open_backends:
+            queues = backend.queues
             if isinstance(queues, Queues):
                 stats["expired"] += queues.expired
         return stats

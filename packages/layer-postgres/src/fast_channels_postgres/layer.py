@@ -72,8 +72,7 @@ class PostgresChannelLayer(BaseChannelLayer):
         """
         stats = super().stats()
         usage = 0.0
-        for session in self._sessions.values():
-            backend = session.backend
+        for backend in self.open_backends:
             if isinstance(backend, PostgresBackend):
                 stats["expired"] += backend.jobs.expired
                 usage = max(usage, backend.queue_usage)

@@ -2,26 +2,22 @@
 
 import asyncio
 import os
-import threading
 import weakref
-from asyncio import get_running_loop
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from threading import get_ident
 from typing import Any, Final, Unpack
 
-from fast_channels.exceptions import ChannelNotFound, InvalidChannelLayerError, LayerClosed
+from fast_channels.exceptions import ChannelNotFound, InvalidChannelLayerError
 from fast_channels.layers.backend import Backend
 from fast_channels.layers.channel import LocalChannel
 from fast_channels.layers.codec import Entry, Frames, OpenFrames
 from fast_channels.layers.compat import ChannelsNames
-from fast_channels.layers.counters import Counters, Durations
-from fast_channels.layers.forks import abandon
+from fast_channels.layers.counters import Durations
 from fast_channels.layers.history import check_id, decode_since
 from fast_channels.layers.jobs import JobQueues, Lease
 from fast_channels.layers.kept import KeptGroups
-from fast_channels.layers.loops import run_elsewhere
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.messages import encode_message
 from fast_channels.layers.names import (
@@ -36,19 +32,11 @@ from fast_channels.layers.names import (
 from fast_channels.layers.options import LayerOptions, OptionKeywords, Patterns
 from fast_channels.layers.replay import Replay
 from fast_channels.layers.session import MakeMailbox, Session
+from fast_channels.layers.sessions import Sessions
 from fast_channels.layers.sync import SyncLayer
 from fast_channels.type_defs import ChannelMessage
 
 _layers: "weakref.WeakSet[BaseChannelLayer]" = weakref.WeakSet()
-
-
-@dataclass(slots=True, eq=False)
-class _Opening:
-    """A session that is being opened, and the turns of those who wait for it."""
-
-    loop: asyncio.AbstractEventLoop
-    task: "asyncio.Task[Session]"
-    turns: "list[asyncio.Future[None]]"
 
 
 class BaseChannelLayer(ChannelsNames, KeptGroups):
@@ -78,14 +66,10 @@ class BaseChannelLayer(ChannelsNames, KeptGroups):
             }
         )
         self._make_frames = _frame_maker(self.options)
-        self._closed = False
-        self._sessions: dict[asyncio.AbstractEventLoop, Session] = {}
-        self._opening: dict[asyncio.AbstractEventLoop, _Opening] = {}
-        self._latest: Session | None = None
-        """The session that was received from last."""
-        self._past = Counters()
-        self._lock = threading.RLock()
-        """Held while ended sessions are forgotten, and their counts added to those of the past."""
+        # Sending what was accepted may take the timeout, and so may saying goodbye.
+        self._sessions = Sessions(self, self._new_session, 2 * self.options.send_timeout)
+        self._session = self._sessions.current
+        self._open = self._sessions.open
         self.sync: Final = SyncLayer(self, self.options.send_timeout)
         """The layer for code without an event loop."""
         _layers.add(self)
@@ -118,92 +102,19 @@ class BaseChannelLayer(ChannelsNames, KeptGroups):
 
     async def open(self) -> None:
         """Connected for the running event loop; raises ``BackendUnavailable`` if that fails."""
-        self._closed = False
+        self._sessions.closed = False
         _ = self._session() or await self._open()
 
     async def close(self) -> None:
         """What was accepted is sent, every connection is gone, and later calls raise."""
-        self._closed = True
-        here = get_running_loop()
-        if here in self._opening:
-            await asyncio.wait([self._opening[here].task])
-            self._opening.pop(here, None)
-        for loop, session in list(self._sessions.items()):
-            if loop is here:
-                await session.close()
-            elif loop.is_running():
-                # Sending what was accepted may take that long, and so may saying goodbye.
-                await run_elsewhere(loop, session.end, 2 * self.options.send_timeout)
-        self._forget_ended()
-
-    def _session(self) -> Session | None:
-        loop = get_running_loop()
-        session = self._sessions.get(loop)
-        if session is None or session.closed or self._closed:
-            return None
-        return None if self._opening and loop in self._opening else session
-
-    async def _open(self) -> Session:
-        """Return the running loop's session.
-
-        Callers that come at once share one opening, and go on in the order in which they came.
-        """
-        loop = get_running_loop()
-        opening = self._opening.get(loop)
-        if opening is None and not self._closed:
-            opening = _Opening(loop, loop.create_task(self._open_session(loop)), [])
-            self._opening[loop] = opening
-            opening.task.add_done_callback(lambda _: self._opened(opening))
-        if opening is not None:
-            turn: asyncio.Future[None] = loop.create_future()
-            opening.turns.append(turn)
-            await turn
-            session = opening.task.result()
-            if not session.closed:
-                return session
-        raise LayerClosed(f"{self} is closed; call await layer.open() to use it again")
-
-    async def _open_session(self, loop: asyncio.AbstractEventLoop) -> Session:
-        self._forget_ended()
-        session = Session(self, loop, self.create_backend(), self.options, self._make_frames())
-        await session.open()
-        self._sessions[loop] = session
-        if self._closed:  # meanwhile, by another loop, which perhaps has not seen it
-            await session.close()
-        return session
-
-    def _opened(self, opening: _Opening) -> None:
-        """Let everyone go on who waits; only then can callers pass without waiting."""
-        turns, opening.turns = opening.turns, []
-        for turn in turns:
-            if not turn.done():
-                turn.set_result(None)
-        failed = opening.task.cancelled() or opening.task.exception() is not None
-        if turns and not failed:
-            opening.loop.call_soon(self._opened, opening)
-        elif self._opening.get(opening.loop) is opening:
-            del self._opening[opening.loop]
-
-    def _forget_ended(self) -> None:
-        with self._lock:
-            for loop, session in list(self._sessions.items()):
-                if session.closed or loop.is_closed():
-                    self._past.add(session.counters)
-                    del self._sessions[loop]
-                    self._latest = None
-            for loop in list(self._opening):
-                if loop.is_closed():
-                    self._opening.pop(loop, None)
+        await self._sessions.close()
 
     def disown(self) -> None:
         """The sessions are the parent process's: this forked child opens its own."""
-        for session in self._sessions.values():
-            session.disown()
-        abandon(self._sessions, self._opening)
-        self._sessions = {}
-        self._opening = {}
-        self._latest = None
-        self._lock = threading.RLock()  # another thread of the parent may have held it
+        self._sessions.disown()
+
+    def _new_session(self, loop: asyncio.AbstractEventLoop) -> Session:
+        return Session(self, loop, self.create_backend(), self.options, self._make_frames())
 
     async def _here(self) -> Session:
         return self._session() or await self._open()
@@ -255,7 +166,7 @@ class BaseChannelLayer(ChannelsNames, KeptGroups):
 
         Raises ``ChannelNotFound`` for a channel of another process or event loop.
         """
-        session = self._latest
+        session = self._sessions.latest
         # Not get_running_loop(): Python 3.11 asks the kernel there, a seventh of a delivery's cost.
         if (
             session is None
@@ -263,7 +174,8 @@ class BaseChannelLayer(ChannelsNames, KeptGroups):
             or session.thread != get_ident()
             or not session.is_running()
         ):
-            session = await self._session_for(channel)
+            check_channel(channel)
+            session = await self._sessions.to_read()
         mailbox = session.hub.mailboxes.get(channel)
         if mailbox is None:
             check_channel(channel)
@@ -287,15 +199,6 @@ class BaseChannelLayer(ChannelsNames, KeptGroups):
         except asyncio.CancelledError:
             mailbox.withdraw(waiter)
             raise
-
-    async def _session_for(self, channel: str) -> Session:
-        session = self._sessions.get(get_running_loop())
-        if session is None or session.closed:
-            check_channel(channel)
-            session = await self._open()
-        session.thread = get_ident()
-        self._latest = session
-        return session
 
     async def take(self, queue: str) -> Lease:
         """Wait for a message of the worker queue, which the broker keeps until ``done()``.
@@ -387,9 +290,14 @@ class BaseChannelLayer(ChannelsNames, KeptGroups):
 
     # --- looking ------------------------------------------------------------------------------
 
+    @property
+    def open_backends(self) -> list[Backend]:
+        """What ``create_backend`` returned for each session that is open now."""
+        return [session.backend for session in self._sessions.live]
+
     def stats(self) -> dict[str, int]:
         """Counters since the layer was made, and what its sessions hold now; from any thread."""
-        counters, live = self._counted()
+        counters, live = self._sessions.counted(), self._sessions.live
         return {
             **counters.as_dict(),
             "sessions": len(live),
@@ -402,16 +310,7 @@ class BaseChannelLayer(ChannelsNames, KeptGroups):
     @property
     def publishing(self) -> Durations:
         """How long the broker took for each batch since the layer was made."""
-        return self._counted()[0].publishing
-
-    def _counted(self) -> tuple[Counters, list[Session]]:
-        counters = Counters()
-        with self._lock:
-            counters.add(self._past)
-            sessions = list(self._sessions.values())
-        for session in sessions:
-            counters.add(session.counters)
-        return counters, [session for session in sessions if not session.closed]
+        return self._sessions.counted().publishing
 
 
 def _frame_maker(options: LayerOptions) -> Callable[[], Frames]:

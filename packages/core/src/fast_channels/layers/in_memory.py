@@ -278,7 +278,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
     def channels(self) -> Mapping[str, Collection[Any]]:
         """Unread messages by channel, in all sessions and queues; read-only."""
         unread: dict[str, Collection[Any]] = {}
-        for session in self._sessions.values():
+        for session in self._sessions.live:
             unread |= {name: tuple(box.queue) for name, box in session.hub.mailboxes.items()}
         unread |= {name: tuple(queue.jobs) for name, queue in self._queues().items() if queue.jobs}
         return MappingProxyType(unread)
@@ -287,7 +287,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
     def groups(self) -> Mapping[str, Mapping[str, Mailbox]]:
         """Members by group, in all sessions of this layer; read-only."""
         groups: dict[str, dict[str, Mailbox]] = {}
-        for session in self._sessions.values():
+        for session in self._sessions.live:
             for topic in session.hub.topics.values():
                 if topic.group is not None and topic.members:
                     groups.setdefault(topic.group, {}).update(topic.members)
