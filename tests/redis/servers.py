@@ -1,6 +1,7 @@
 """Redis servers of our own: on free ports, in temporary folders, to be killed and frozen."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -26,6 +27,15 @@ def binary() -> str:
     if not found:
         raise RuntimeError(f"none of {', '.join(BINARIES)} is on PATH; run: make setup")
     return found
+
+
+def version() -> tuple[int, int]:
+    """Return what ``binary`` is; Valkey counts on from Redis 7.2."""
+    told = subprocess.run([binary(), "--version"], check=True, capture_output=True, text=True)
+    found = re.search(r"v=(\d+)\.(\d+)", told.stdout)
+    if found is None:
+        raise RuntimeError(f"{binary()} tells no version: {told.stdout}")
+    return int(found[1]), int(found[2])
 
 
 def free_port() -> int:
@@ -147,7 +157,7 @@ class Trio:
         login = ("--requirepass", self.password, "--masterauth", self.password)
         self.servers = [Server(folder, *login, password=self.password) for _ in range(2)]
         master, self.replica = self.servers
-        self.replica.options += ["--replicaof", f"127.0.0.1 {master.port}"]
+        self.replica.options += ["--replicaof", "127.0.0.1", str(master.port)]
         lines = [
             f"sentinel monitor {self.name} 127.0.0.1 {master.port} 2",
             f"sentinel auth-pass {self.name} {self.password}",

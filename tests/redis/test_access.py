@@ -18,7 +18,7 @@ from fast_channels.exceptions import BackendUnavailable
 from fast_channels_redis import RedisChannelLayer
 
 from .conftest import Make
-from .servers import Server, running
+from .servers import Server, running, version
 
 SECRET = "correct-horse-7"
 
@@ -78,8 +78,9 @@ async def test_a_credential_provider_is_asked_at_every_connect(guarded: Server, 
 async def test_an_acl_user_needs_these_permissions_and_no_more(
     fragile: Server, make: Make, prefix: str
 ) -> None:
+    channels = ["resetchannels", f"&{prefix}:*"] if version() >= (6, 2) else []
     fragile.command(
-        "ACL SETUSER app on", f">{SECRET}", "resetchannels", f"&{prefix}:*", f"~{{{prefix}:q.}}*",
+        "ACL SETUSER app on", f">{SECRET}", *channels, f"~{{{prefix}:q.}}*",
         f"~w{{{prefix}:q.}}*", "-@all", "+hello", "+ping", "+select", "+publish", "+subscribe",
         "+unsubscribe", "+eval", "+time", "+lindex", "+lpop", "+llen", "+lpush", "+rpush", "+pttl",
         "+pexpire", "+blpop", "+scan", "+unlink",
@@ -87,11 +88,15 @@ async def test_an_acl_user_needs_these_permissions_and_no_more(
     layer = make(f"redis://app:{SECRET}@127.0.0.1:{fragile.port}")
     await works(layer)
     elsewhere = make(f"redis://app:{SECRET}@127.0.0.1:{fragile.port}", prefix="elsewhere")
-    assert "NOPERM" in await refused(elsewhere)
+    if channels:
+        assert "NOPERM" in await refused(elsewhere)
+    with pytest.raises(BackendUnavailable, match="NOPERM"):
+        await elsewhere.send("jobs", {"type": "job"})
 
 
 async def test_a_user_who_may_not_listen_is_told_so(fragile: Server, make: Make) -> None:
-    fragile.command("ACL SETUSER app on", f">{SECRET}", "~*", "&*", "+@all", "-subscribe")
+    channels = ["&*"] if version() >= (6, 2) else []
+    fragile.command("ACL SETUSER app on", f">{SECRET}", "~*", *channels, "+@all", "-subscribe")
     text = await refused(make(f"redis://app:{SECRET}@127.0.0.1:{fragile.port}"))
     assert "refused SUBSCRIBE: NOPERM" in text
 
@@ -145,6 +150,13 @@ async def test_what_is_not_the_redis_that_was_meant_is_told(
     async with answering(answer) as url:
         text = await refused(make(url))
         assert re.search(told, text), text
+
+
+async def test_a_cluster_without_sharded_pub_sub_is_refused(make: Make) -> None:
+    hello = b"*6\r\n+mode\r\n+cluster\r\n+role\r\n+master\r\n+version\r\n+6.2.14\r\n"
+    async with answering(hello) as url:
+        text = await refused(make(url.replace("redis://", "redis+cluster://")))
+    assert "is version 6.2.14; a Cluster needs Redis 7 or newer, or Valkey" in text
 
 
 async def test_a_replica_is_refused_and_a_promoted_one_is_taken(

@@ -1,13 +1,12 @@
 """A Redis Cluster with sharded pub/sub: topics on every node, moved with their slots."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import pytest
-from tests.waiting import read_until, send_when_back, soon, until
+from tests.waiting import soon, until
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Backend
@@ -16,13 +15,16 @@ from fast_channels_redis.hosts import parse_hosts
 from fast_channels_redis.layer import redis_backend
 
 from .conftest import Make
-from .servers import Nodes
+from .recovery import heard_again, recovery
+from .servers import Nodes, version
 from .spread import SpreadBackendTests, SpreadLayerTests
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Generator[Nodes]:
     """Three masters."""
+    if version() < (7, 0):
+        pytest.skip("Redis 6 has no sharded pub/sub, and its Clusters are refused")
     nodes = Nodes(tmp_path_factory.mktemp("cluster"))
     try:
         nodes.start()
@@ -71,17 +73,24 @@ async def test_a_slot_that_moves_under_load_is_followed_and_told(
             await here.group_send("room", {"type": "n", "n": sent})
             sent += 1
 
-    stream = asyncio.create_task(send())
-    reading = asyncio.create_task(read_until(there, channel, LAST))
+    came: list[dict[str, Any]] = []
+
+    async def read() -> None:
+        while (message := await there.receive(channel)) != LAST:
+            came.append(message)
+
+    stream, reading = asyncio.create_task(send()), asyncio.create_task(read())
     for gaps in (1, 2, 3):
         source = await asyncio.to_thread(cluster.owner, topic)
         target = next(node for node in cluster.nodes if node is not source)
         await asyncio.to_thread(cluster.migrate, topic, target)
-        await until(lambda gaps=gaps: there.stats()["gaps"] >= gaps)
+        async with recovery():
+            await until(lambda gaps=gaps: there.stats()["gaps"] >= gaps)
+            await until(lambda: came[-1].get("n", -1) >= 0)
     moving = False
     await soon(stream)
     await here.group_send("room", LAST)
-    came = await soon(reading)
+    await soon(reading)
     numbers = [message["n"] for message in came if message["type"] == "n"]
     assert numbers == sorted(set(numbers))
     assert came.count(GAP) == 3
@@ -110,9 +119,8 @@ async def test_a_node_that_was_killed_and_restarted_costs_its_topics_one_gap(
         for _ in range(100):
             await here.group_send("room", {"type": "lost"})
     await asyncio.to_thread(cluster.settle)
-    await until(lambda: there.stats()["gaps"] == 1)
-    await send_when_back(here, "room", LAST)
-    assert (await read_until(there, channel, LAST)).count(GAP) == 1
+    async with recovery():
+        assert (await heard_again(here, there, channel)).count(GAP) == 1
 
 
 @pytest.mark.timeout(60)
@@ -129,11 +137,8 @@ async def test_a_replica_that_takes_over_takes_the_topics_and_queues(
     assert (await soon(there.receive(channel)))["type"] == "before"
     master.kill()
     await until(lambda: replica.client().info("replication")["role"] == "master")
-    began = time.monotonic()
-    await until(lambda: there.stats()["gaps"] == 1)
-    assert time.monotonic() - began < 5  # 2 s on a machine of its own
-    await send_when_back(here, "room", LAST)
-    assert (await read_until(there, channel, LAST)).count(GAP) == 1
+    async with recovery():
+        assert (await heard_again(here, there, channel)).count(GAP) == 1
     await here.send("jobs", LAST)
     assert await soon(taking) == LAST
     await asyncio.to_thread(cluster.settle)
