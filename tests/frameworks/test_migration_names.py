@@ -105,8 +105,10 @@ FAST_CHANNELS = {
         "unregister_channel_layer"
     ),
     "layers.redis": "RedisChannelLayer RedisPubSubChannelLayer",
-    "layers.redis.core": "ChannelLock BoundedQueue RedisLoopLayer",
-    "layers.redis.pubsub": "RedisPubSubLoopLayer RedisSingleShardConnection",
+    "layers.redis.core": "RedisChannelLayer ChannelFull ChannelLock BoundedQueue RedisLoopLayer",
+    "layers.redis.pubsub": (
+        "RedisPubSubChannelLayer RedisPubSubLoopLayer RedisSingleShardConnection"
+    ),
     "layers.redis.serializers": (
         "SerializerDoesNotExist BaseMessageSerializer JSONSerializer MsgPackSerializer "
         "SerializersRegistry registry"
@@ -129,8 +131,13 @@ FAST_CHANNELS = {
 }
 REGISTRY = ("register", "unregister", "get", "list_aliases", "clear")
 
-ELSEWHERE = {"redis.core", "redis.pubsub", "redis.serializers", "redis.type_defs", "redis.utils"}
-"""Modules of 1.1's Redis layer whose names are insides that are no more."""
+GONE = {
+    "layers.redis.core": "ChannelLock BoundedQueue RedisLoopLayer",
+    "layers.redis.pubsub": "RedisPubSubLoopLayer RedisSingleShardConnection",
+    "layers.redis.serializers": FAST_CHANNELS["layers.redis.serializers"],
+    "layers.redis.utils": "wrap_close close_redis decode_hosts create_pool",
+}
+"""Insides of 1.1's Redis layer that are no more: importing one says what to use instead."""
 
 
 @pytest.fixture(autouse=True)
@@ -261,15 +268,20 @@ def test_a_class_takes_what_it_takes_in_django_channels(module, name):
 @pytest.mark.parametrize("module", FAST_CHANNELS)
 def test_a_name_of_fast_channels_1_1_is_where_it_was_or_the_page_says_what_is(module):
     here, instead = tables("from-fast-channels.md")
-    names = FAST_CHANNELS[module].split()
-    if module.removeprefix("layers.") in ELSEWHERE:
-        [row] = [left for left, _ in instead if f"`fast_channels.{module}`" in left]
-        assert names_in(row) == {f"fast_channels.{module}", *names}
-        return
+    gone = set(GONE.get(module, "").split())
+    names = set(FAST_CHANNELS[module].split()) - gone
     found = importlib.import_module(f"fast_channels.{module}")
-    assert [name for name in names if not hasattr(found, name)] == []
+    assert {name for name in names if not hasattr(found, name)} == set()
     told = set().union(*(names_in(" ".join(row)) for row in here))
-    assert set(names) <= told
+    assert names <= told
+    if gone:
+        [row] = [left for left, _ in instead if f"`fast_channels.{module}`" in left]
+        assert names_in(row) == {f"fast_channels.{module}", *gone}
+    for name in gone:
+        with pytest.raises(
+            ImportError, match=rf"^fast_channels\.{module}\.{name} went with .*; \w"
+        ):
+            getattr(found, name)
 
 
 def test_the_registry_has_the_methods_of_1_1():

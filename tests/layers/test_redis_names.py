@@ -27,8 +27,33 @@ def test_the_names_are_those_of_the_package():
         _ = old.RedisChannelLayers
 
 
-def test_importing_the_module_imports_no_driver():
-    program = "import sys, fast_channels.layers.redis; "
+def test_the_submodules_hand_on_what_still_means_something():
+    import fast_channels_redis as new
+    from fast_channels.exceptions import ChannelFull
+    from fast_channels.layers.redis import core, pubsub, type_defs, utils
+
+    assert core.RedisChannelLayer is new.RedisChannelLayer
+    assert core.ChannelFull is ChannelFull
+    assert pubsub.RedisPubSubChannelLayer is new.RedisPubSubChannelLayer
+    assert type_defs.ChannelRawRedisHost is new.ChannelRawRedisHost
+    assert utils.consistent_hash is new.consistent_hash
+    with pytest.raises(AttributeError, match="has no attribute 'RedisPool'"):
+        _ = utils.RedisPool
+
+
+def test_a_name_that_is_no_more_says_what_there_is_instead():
+    assert run("from fast_channels.layers.redis.pubsub import RedisPubSubLoopLayer") == (
+        1,
+        "ImportError: fast_channels.layers.redis.pubsub.RedisPubSubLoopLayer went with the old "
+        "Redis layer; a RedisPubSubChannelLayer works from every event loop, and on every host, "
+        "by itself",
+    )
+
+
+def test_importing_the_modules_imports_no_driver():
+    modules = ("", ".core", ".pubsub", ".serializers", ".type_defs", ".utils")
+    program = "import sys" + "".join(f", fast_channels.layers.redis{each}" for each in modules)
+    program += "; "
     assert run(program + "assert not {'fast_channels_redis', 'redis'} & {*sys.modules}") == (0, "")
 
 

@@ -141,8 +141,11 @@ def test_a_host_that_cannot_be_meant_is_refused_without_its_password(
 def test_a_cluster_beside_other_hosts_is_refused() -> None:
     with pytest.raises(ValueError, match="a Cluster shards by itself"):
         RedisChannelLayer(hosts=["redis+cluster://a", "redis://b"])
-    with pytest.raises(ValueError, match="empty list"):
-        RedisChannelLayer(hosts=[])
+
+
+def test_no_hosts_are_the_one_on_this_machine() -> None:
+    here = [Single(Server(host="localhost", port=6379, db=0))]
+    assert parse_hosts(None) == parse_hosts([]) == parse_hosts(()) == here
 
 
 def test_no_repr_shows_a_password() -> None:

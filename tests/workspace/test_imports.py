@@ -55,7 +55,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("layers.presence", "layers.control"),
     ("layers.session", "layers.sessions", "layers.channel", "layers.jobs", "layers.base"),
     ("layers.in_memory", "layers.in_memory_history", "layers.in_memory_queue"),
-    ("plugins", "layers.discovery", "layers.registry", "layers"),
+    ("plugins", "layers.discovery", "layers.registry", "layers", "layers.redis", "layers.redis.*"),
     ("consumer", "consumer.*", "lifespan"),
     ("middleware", "middleware.*", "routing", "routing.*", "worker", "testing", "testing.*", ""),
 )

@@ -100,7 +100,7 @@ Spec = Single | Sentinels | Cluster
 
 
 def parse_hosts(hosts: object) -> list[Spec]:
-    """Return what each entry of ``hosts`` means; None is one server on this machine.
+    """Return what each entry of ``hosts`` means; None, or no entry, is one server on this machine.
 
     Raises ``ValueError`` or ``TypeError`` for what cannot be meant.
     """
@@ -112,7 +112,7 @@ def parse_hosts(hosts: object) -> list[Spec]:
         )
     specs = [parse_host(host) for host in cast("Iterable[object]", hosts)]
     if not specs:
-        raise ValueError("hosts is an empty list; leave it out for localhost:6379")
+        return [Single(Server())]  # as in channels_redis
     if len(specs) > 1 and any(isinstance(spec, Cluster) for spec in specs):
         raise ValueError(
             "a Cluster shards by itself: name all its nodes in one redis+cluster:// URL, "
