@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.waiting import soon, until
+from tests.waiting import read_until, send_when_back, soon, until
 
-from fast_channels.exceptions import BackendUnavailable
+from fast_channels.exceptions import BackendUnavailable, MessageTooLarge
 from fast_channels_redis import RedisChannelLayer
 
 from .conftest import Make
@@ -181,6 +181,21 @@ async def test_memory_that_is_full_refuses_jobs_and_carries_messages(
     assert await soon(layer.receive(channel)) == {"type": "hello"}
 
 
+async def test_a_payload_beyond_the_servers_limit_is_told_and_breaks_nothing_else(
+    fragile: Server, make: Make
+) -> None:
+    fragile.command("CONFIG", "SET", "proto-max-bulk-len", "1mb")
+    layer = make(fragile.url, max_message_size=4_000_000, capacity_bytes=8_000_000)
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    with pytest.raises(MessageTooLarge):
+        await layer.group_send("room", {"type": "huge", "data": "x" * 4_000_000})
+    with pytest.raises(BackendUnavailable, match="invalid bulk length"):
+        await layer.group_send("room", {"type": "large", "data": "x" * 2_000_000})
+    await send_when_back(layer, "room", {"type": "hello"})
+    assert await read_until(layer, channel, {"type": "hello"}) == []
+
+
 # --- TLS --------------------------------------------------------------------------------------
 
 
@@ -197,16 +212,12 @@ def certificate(folder: Path, name: str, issuer: str | None = None) -> None:
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
-@pytest.fixture(scope="session")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
-    """A server that speaks TLS, and wants certificates of its clients."""
-    folder = tmp_path_factory.mktemp("tls")
-    certificate(folder, "authority")
-    certificate(folder, "stranger")
-    for name in ("server", "client"):
-        certificate(folder, name, "authority")
+def secured(folder: Path, *options: str, config: str = "") -> Server:
+    """Return a server, not started yet, that speaks TLS with the certificates of the folder."""
     server = Server(
         folder,
+        *options,
+        config=config,
         ssl=True,
         ssl_ca_certs=str(folder / "authority.crt"),
         ssl_certfile=str(folder / "client.crt"),
@@ -219,10 +230,66 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
         ("ca-cert", "authority.crt"),
     ):
         server.options += [f"--tls-{option}-file", str(folder / name)]
+    return server
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+    """A server that speaks TLS, and wants certificates of its clients."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate(folder, "authority")
+    certificate(folder, "stranger")
+    for name in ("server", "client"):
+        certificate(folder, name, "authority")
+    server = secured(folder)
     try:
         yield server.start()
     finally:
         server.kill()
+
+
+def certificates(folder: Path) -> str:
+    """Return the options of a URL that name the client's files."""
+    files = {"certfile": "client.crt", "keyfile": "client.key", "ca_certs": "authority.crt"}
+    return "&".join(f"ssl_{option}={folder}/{name}" for option, name in files.items())
+
+
+async def test_a_cluster_over_tls_needs_these_permissions(
+    tls: Server, make: Make, prefix: str
+) -> None:
+    if version() < (7, 0):
+        pytest.skip("Redis 6 has no sharded pub/sub, and its Clusters are refused")
+    folder = tls.folder.parent
+    node = secured(folder, "--cluster-enabled", "yes", "--tls-cluster", "yes")
+    try:
+        node.start().command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+        node.command(
+            "ACL SETUSER app on", f">{SECRET}", "resetchannels", f"&{prefix}:*",
+            f"~{{{prefix}:q.}}*", f"~w{{{prefix}:q.}}*", "-@all", "+hello", "+ping",
+            "+cluster|slots", "+spublish", "+ssubscribe", "+sunsubscribe", "+eval", "+time",
+            "+lindex", "+lpop", "+llen", "+lpush", "+rpush", "+pttl", "+pexpire", "+blpop", "+scan",
+            "+unlink",
+        )  # fmt: skip
+        url = f"rediss+cluster://app:{SECRET}@127.0.0.1:{node.port}?{certificates(folder)}"
+        await until(lambda: b"cluster_state:ok" in node.command("CLUSTER", "INFO"))
+        await works(make(url))
+    finally:
+        node.kill()
+
+
+async def test_sentinels_over_tls_name_a_master_over_tls(tls: Server, make: Make) -> None:
+    folder = tls.folder.parent
+    monitor = f"tls-replication yes\nsentinel monitor over-tls 127.0.0.1 {tls.port} 1"
+    sentinel = secured(folder, "--sentinel", config=monitor)
+    try:
+        sentinel.start()
+        at = f"127.0.0.1:{sentinel.port}"
+        await works(make(f"rediss+sentinel://{at}/over-tls?{certificates(folder)}"))
+        assert "no Sentinel knows the master" in await refused(
+            make(f"redis+sentinel://:{SECRET}@{at}/over-tls")
+        )
+    finally:
+        sentinel.kill()
 
 
 async def test_tls_with_client_certificates(tls: Server, make: Make) -> None:

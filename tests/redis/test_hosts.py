@@ -156,7 +156,10 @@ def test_no_repr_shows_a_password() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"],
+    [
+        *("redis", "rediss", "redis+sentinel", "rediss+sentinel"),
+        *("redis+cluster", "rediss+cluster", "valkey"),
+    ],
 )
 def test_every_scheme_registers_a_layer_by_name_and_by_url(name: str) -> None:
     path = "/mymaster" if "sentinel" in name else ""

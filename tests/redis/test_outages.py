@@ -6,12 +6,16 @@ Every test ends with a message that arrives, so what it shows is that nobody is 
 import asyncio
 import gc
 import time
+from typing import Any, ClassVar
 
 import pytest
 from tests.proxy import proxied
-from tests.waiting import read_until, soon, until
+from tests.waiting import read_until, send_when_back, soon, until
 
+from fast_channels.consumer import AsyncJsonWebsocketConsumer
 from fast_channels.exceptions import BackendUnavailable
+from fast_channels.layers import register_channel_layer, unregister_channel_layer
+from fast_channels.testing import WebsocketCommunicator
 from fast_channels_redis import RedisChannelLayer
 
 from .conftest import Make
@@ -213,6 +217,34 @@ async def test_a_worker_waits_through_an_outage(fragile: Server, make: Make) -> 
             except BackendUnavailable:
                 await asyncio.sleep(0.02)
     assert await soon(taking) == LAST
+
+
+class Room(AsyncJsonWebsocketConsumer):
+    groups: ClassVar[list[str]] = ["room"]
+
+    async def hello(self, event: dict[str, Any]) -> None:
+        await self.send_json(event)
+
+    async def channels_gap(self, event: dict[str, Any]) -> None:
+        await self.send_json(event)
+
+
+async def test_a_consumer_lives_through_an_outage_and_is_told(fragile: Server, make: Make) -> None:
+    layer = make(fragile.url)
+    register_channel_layer("default", layer)
+    try:
+        socket = WebsocketCommunicator(Room.as_asgi(), "/room")
+        assert (await socket.connect())[0]
+        fragile.kill()
+        with pytest.raises(BackendUnavailable):
+            await layer.group_send("room", {"type": "hello"})
+        await asyncio.to_thread(fragile.start)
+        assert await socket.receive_json_from(timeout=5) == GAP
+        await send_when_back(layer, "room", {"type": "hello"})
+        assert await socket.receive_json_from(timeout=5) == {"type": "hello"}
+        await socket.disconnect()
+    finally:
+        unregister_channel_layer("default")
 
 
 async def test_an_unreachable_server_is_told_at_opening_and_leaves_nothing(
