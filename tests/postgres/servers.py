@@ -31,7 +31,7 @@ def binaries() -> Path:
     """Return the folder of ``initdb`` and ``postgres``: on PATH, or where Debian has them."""
     given = os.environ.get("FAST_CHANNELS_POSTGRES_BIN")
     found = shutil.which("initdb")
-    places = [given] if given else [str(Path(found).parent)] if found else []
+    places = [given] if given else [str(Path(found).resolve().parent)] if found else []
     versions = Path("/usr/lib/postgresql").glob("*/bin")
     places += [str(path) for path in sorted(versions, key=lambda path: int(path.parts[-2]))[::-1]]
     for place in places:
@@ -109,6 +109,14 @@ class Server:
         self._run(*command)
         return self
 
+    def copy(self, primary: "Server") -> "Server":
+        """Its data are those of a running server, whose replica it is until it is promoted."""
+        if self._identity:
+            os.chown(self.folder, self._identity["user"], self._identity["group"])
+        command = ["pg_basebackup", "-D", str(self.data), "-d", primary.url, "-R"]
+        self._run(*command, "--checkpoint=fast", "--no-sync")
+        return self
+
     def _run(self, binary: str, *arguments: str) -> None:
         subprocess.run(
             [str(binaries() / binary), *arguments],
@@ -117,6 +125,14 @@ class Server:
             cwd=self.folder,
             **self._identity,
         )
+
+    def put(self, name: str, text: str) -> None:
+        """Its data hold this file, which is its own."""
+        path = self.data / name
+        path.write_text(text)
+        path.chmod(0o600)
+        if self._identity:
+            os.chown(path, self._identity["user"], self._identity["group"])
 
     def start(self) -> "Server":
         """It takes connections."""

@@ -135,6 +135,7 @@ async def test_a_read_only_replica_is_told_and_passed_over(server: Server, make:
         ("postgresql://u:kit-secret@h:port/d", "port 'port' of host 'h'"),
         ("postgresql://u:kit-secret@h:70000/d", "port '70000' of host 'h'"),
         ("postgresql://u:kit-secret@a,,b/d", "has no name"),
+        ("postgresql://u:kit-secret@a/d?sslmode", "has to be name=value"),
     ],
 )
 def test_a_url_that_is_wrong_is_told_before_any_connection(url: str, says: str) -> None:

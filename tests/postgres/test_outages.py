@@ -4,6 +4,7 @@ Every test ends with a message that arrives, so what it shows is that nobody is 
 """
 
 import asyncio
+import socket
 import time
 
 import pytest
@@ -127,6 +128,49 @@ async def test_a_fail_over_to_another_host_of_the_url_is_followed(
         assert await soon(there.receive(channel)) == GAP
         await send_when_back(here, "room", LAST)
         assert await read_until(there, channel, LAST) == []
+
+
+async def test_a_replica_that_is_promoted_takes_over_with_the_jobs(make: Make) -> None:
+    with running() as primary:
+        replica = Server()
+        try:
+            await asyncio.to_thread(replica.copy, primary)
+            await asyncio.to_thread(replica.start)
+            hosts = f"127.0.0.1:{replica.port},127.0.0.1:{primary.port}"
+            url = f"postgresql://kit:{Server.password}@{hosts}/postgres"
+            here, there = make(url), make(url)
+            await here.send("jobs", {"type": "job"})
+            channel = await member(there)
+            await here.group_send("room", {"type": "first"})
+            assert await soon(there.receive(channel)) == {"type": "first"}
+            copied = "SELECT FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()"
+            while not await primary.run(copied):  # noqa: ASYNC110  # the server's
+                await asyncio.sleep(0.02)
+            await asyncio.to_thread(primary.kill)
+            for _ in range(2):  # the first may have been under way
+                with pytest.raises(BackendUnavailable) as caught:
+                    await here.group_send("room", {"type": "lost"})
+            assert "read-only replica" in str(caught.value)
+            await replica.run("SELECT pg_promote()")
+            assert await soon(there.receive(channel)) == GAP
+            await send_when_back(here, "room", LAST)
+            assert await read_until(there, channel, LAST) == []
+            assert await soon(there.receive("jobs")) == {"type": "job"}
+            await asyncio.gather(here.close(), there.close())
+        finally:
+            await asyncio.to_thread(replica.remove)
+
+
+async def test_a_host_that_swallows_everything_is_passed_over(server: Server, make: Make) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()  # takes connections and says nothing
+        hosts = f"127.0.0.1:{deaf.getsockname()[1]},127.0.0.1:{server.port}"
+        layer = make(f"postgresql://kit:{server.password}@{hosts}/postgres")
+        channel = await member(layer)
+        await layer.group_send("room", LAST)
+        assert await soon(layer.receive(channel)) == LAST
+        await layer.close()
 
 
 async def test_nothing_is_ever_idle_in_a_transaction(

@@ -1,6 +1,7 @@
 """The servers that a URL names, and connecting to the first of them that can be used."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
@@ -49,7 +50,8 @@ class Connects(Protocol):
 
 
 class Source:
-    """Makes connections to the first host of a URL that is up and takes writes.
+    """Makes connections to a host of a URL that is up and takes writes: to the one that did last,
+    or to the first.
 
     A pooler is not asked whether it does.
     """
@@ -59,6 +61,8 @@ class Source:
     ) -> None:
         self._url = url
         self._hosts = parse_hosts(url)
+        self._good: Host | None = None
+        """The one that was connected to last."""
         self._options = dict(options or {})
         if not pooler and "target_session_attrs" not in parse_qs(urlsplit(url).query):
             self._options.setdefault("target_session_attrs", "primary")
@@ -70,15 +74,18 @@ class Source:
         """Return a new connection; raises ``BackendUnavailable`` that says why each host fails."""
         problems: list[str] = []
         until = time.monotonic() + seconds
-        for number, host in enumerate(self._hosts):
-            share = (until - time.monotonic()) / (len(self._hosts) - number)
-            share = max(share, HOST_SECONDS)
+        hosts = sorted(self._hosts, key=lambda host: host != self._good)  # else in their order
+        for number, host in enumerate(hosts):
+            share = max((until - time.monotonic()) / (len(hosts) - number), HOST_SECONDS)
             try:
-                return await self._connect(host, share)
-            except (OSError, PostgresError, InterfaceError, NotPrimary) as error:
+                connection = await self._connect(host, share)
+            except (OSError, PostgresError, InterfaceError, NotPrimary, ValueError) as error:
                 problems.append(f"postgres at {host} cannot be used: {explained(error, share)}")
             except BackendUnavailable as error:
                 problems.append(str(error))
+            else:
+                self._good = host
+                return connection
         raise BackendUnavailable("; ".join(problems))
 
     async def _connect(self, host: Host, seconds: float) -> Connection:
@@ -136,6 +143,8 @@ def parse_hosts(url: str) -> Sequence[Host]:
         raise ValueError(
             f"a postgres URL begins with postgresql://, this one with {parts.scheme!r:.40}"
         )
+    if not all("=" in field for field in parts.query.split("&") if parts.query):
+        raise ValueError("what follows the ? of a postgres URL has to be name=value, joined by &")
     place = parts.netloc.rpartition("@")[2]
     if not place:
         return [Host(None, None)]
@@ -164,4 +173,8 @@ def explained(error: BaseException, seconds: float) -> str:
         )
     if isinstance(error, TimeoutError):
         return f"it did not answer within {seconds:.2g} s"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message or error}"
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        return "a file is not there that sslrootcert, sslcert, sslkey or sslcrl names"
     return str(error) or type(error).__name__
