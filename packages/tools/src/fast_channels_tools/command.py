@@ -10,7 +10,9 @@ import typer
 
 from fast_channels import __version__
 
+from .layers import layers
 from .loading import CommandError
+from .verify import verify
 from .worker import worker
 
 cli = typer.Typer(
@@ -22,6 +24,8 @@ cli = typer.Typer(
     rich_markup_mode=None,
 )
 cli.command()(worker)
+cli.command()(layers)
+cli.command()(verify)
 
 
 def main() -> None:

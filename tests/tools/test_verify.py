@@ -1,0 +1,89 @@
+"""``fast-channels verify``: the kit against a broker that runs, and a report one can read."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .commands import run
+from .strangers import install
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with layers of strangers."""
+    folder = tmp_path_factory.mktemp("site")
+    layers = {"deaf": "Deaf", "whole": "Whole", "nothing": "nothing", "plain": "Plain"}
+    install(folder, "fc_layers", layers)
+    return folder
+
+
+def test_a_layer_that_keeps_its_promises_passes() -> None:
+    done = run("verify", "memory://", "--only", "order or queue or outage")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("memory://: fast-channels ")
+    assert lines[0].endswith(", with groups, queues")
+    assert "clauses: verify does not stop the broker" in done.stdout
+    assert " passed, 0 failed, " in lines[-1]
+    assert int(lines[-1].split()[0]) > 30
+
+
+def test_a_broken_promise_is_shown_with_its_usual_cause(site: Path) -> None:
+    done = run("verify", "deaf://host", "--only", "reaches_another", "--patience", "0.5", site=site)
+    assert done.returncode == 1
+    assert "Failed: what one process publishes reaches another" in done.stdout
+    assert "  usual cause: nothing is received, or the topic is mapped differently" in done.stdout
+    assert "  here: AssertionError: payload 1 of topic " in done.stdout
+    assert "0 passed, 1 failed, 0 not claimed" in done.stdout
+
+
+def test_programs_get_the_report_as_json(site: Path) -> None:
+    done = run(
+        "verify", "deaf://ann:hunter2@host", "--json", "--patience", "0.5", "--only", "whatever or "
+        "test_the_declared or reaches_another or an_outage_is_one_gap", site=site
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "hunter2" not in done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert report["url"] == "deaf://ann:***@host"
+    assert report["layer"] == "fc_layers 1.0"
+    assert report["powers"] == ["groups"]
+    assert (report["failed"], report["not_claimed"]) == (1, 1)
+    [failed] = [each for each in report["clauses"] if each["outcome"] == "failed"]
+    assert failed["clause"] == "what one process publishes reaches another"
+    assert failed["usual_cause"].startswith("nothing is received")
+    [unclaimed] = [each for each in report["clauses"] if each["outcome"] == "not claimed"]
+    assert unclaimed["reason"] == "verify does not stop the broker"
+
+
+def test_a_layer_without_a_backend_is_verified_from_above(site: Path) -> None:
+    done = run("verify", "whole://host", "--json", "--only", "queue or declared", site=site)
+    assert done.returncode == 0, done.stdout
+    report = json.loads(done.stdout)
+    assert report["powers"] == ["groups", "queues"]
+    assert {each["suite"] for each in report["clauses"]} == {"layer"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "error"),
+    [
+        ("rdis://localhost", 2, "no layer named 'rdis'; installed: "),
+        ("nothing://host", 2, "layer 'nothing' (fc_layers 1.0) returned None, which is no channel"),
+        ("redis://127.0.0.1:1/0", 1, "nothing was verified: "),
+        ("memory:// --only no_such_clause", 2, "no clause has 'no_such_clause' in its name"),
+    ],
+)
+def test_what_cannot_be_verified_is_one_line(
+    arguments: str, status: int, error: str, site: Path
+) -> None:
+    done = run("verify", *arguments.split(), site=site)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr.startswith(f"fast-channels: {error}"), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_options_and_plugins_of_the_users_pytest_have_no_say() -> None:
+    options = {"PYTEST_ADDOPTS": "--collect-only", "PYTEST_PLUGINS": ""}
+    done = run("verify", "memory://", "--only", "empty_payload", **options)
+    assert "1 passed, 0 failed, 0 not claimed" in done.stdout
