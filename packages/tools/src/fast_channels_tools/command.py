@@ -12,6 +12,7 @@ from fast_channels import __version__
 
 from .layers import layers
 from .loading import CommandError
+from .new_layer import new_layer
 from .verify import verify
 from .worker import worker
 
@@ -26,6 +27,7 @@ cli = typer.Typer(
 cli.command()(worker)
 cli.command()(layers)
 cli.command()(verify)
+cli.command()(new_layer)
 
 
 def main() -> None:
