@@ -36,6 +36,7 @@ BROKERS = {
     "redis-server": ("redis-server", "redis"),
     "initdb": ("postgresql", "postgresql"),
     "pgbouncer": ("pgbouncer", "pgbouncer"),
+    "rabbitmq-server": ("rabbitmq-server", "rabbitmq"),
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

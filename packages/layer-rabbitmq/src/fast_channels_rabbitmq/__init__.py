@@ -1,0 +1,6 @@
+"""RabbitMQ for Fast Channels: groups on a direct exchange, durable worker queues."""
+
+from fast_channels_rabbitmq.backend import RabbitMQBackend
+from fast_channels_rabbitmq.layer import RabbitMQChannelLayer, rabbitmq_layer
+
+__all__ = ["RabbitMQBackend", "RabbitMQChannelLayer", "rabbitmq_layer"]

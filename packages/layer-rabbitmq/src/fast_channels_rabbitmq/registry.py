@@ -1,0 +1,122 @@
+"""The worker queues that exist, known to the server: AMQP lists none.
+
+Who makes a queue writes its name into a queue of names first, so that ``clear`` finds the queues
+of every process. A queue that exists is used as it is, whoever made it with whatever options.
+"""
+
+from typing import Any, Final
+
+from pamqp import commands
+
+from fast_channels_rabbitmq.channel import (
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    Channel,
+    Delivery,
+    Publishing,
+    Refused,
+)
+from fast_channels_rabbitmq.connection import Connection
+from fast_channels_rabbitmq.publisher import address_of, answered
+
+PERSISTENT: Final = b"\x10\x00\x02"
+"""The properties of a message that outlives the server."""
+
+
+class Registry:
+    """Makes queues, and finds those that were made."""
+
+    def __init__(self, exchange: str, queue_type: str) -> None:
+        self._names = f"{exchange}.queues"
+        self._type = queue_type
+
+    async def make(self, connection: Connection, queue: str, capacity: int) -> None:
+        """The queue exists; raises ``Refused`` when the server does not allow it."""
+        if await self._exists(connection, queue):
+            return
+        await self._note(connection, queue)
+        arguments = self._arguments(connection)
+        arguments |= {"x-max-length": capacity, "x-overflow": "reject-publish"}
+        try:
+            await self._declare(connection, queue, arguments)
+        except Refused as error:
+            # Another process was faster, with other options.
+            if error.code != PRECONDITION_FAILED or not await self._exists(connection, queue):
+                raise
+
+    async def waiting(self, connection: Connection, queue: str) -> int:
+        """Return how many jobs wait in the queue, as far as the server knows by now."""
+        return (await self._declare(connection, queue, None)).message_count or 0
+
+    async def clear(self, connection: Connection, prefix: str) -> None:
+        """Every queue that begins with ``prefix`` is empty; what is being worked on is not."""
+        if not await self._exists(connection, self._names):
+            return
+        channel = connection.channel()
+        try:
+            noted = await self._noted(channel)
+            names = dict.fromkeys(delivery.body.decode(errors="replace") for delivery in noted)
+            for name in names:
+                if name.startswith(prefix) and await self._exists(connection, name):
+                    await answered(channel.ask(commands.Queue.Purge(0, name)), connection)
+            # One note of each goes back.
+            again = {delivery.body: delivery.tag for delivery in noted}
+            for delivery in noted:
+                if again[delivery.body] == delivery.tag:
+                    channel.tell(commands.Basic.Nack(delivery.tag, requeue=True))
+                else:
+                    channel.tell(commands.Basic.Ack(delivery.tag))
+        finally:
+            channel.close()
+
+    async def _noted(self, channel: Channel) -> list[Delivery]:
+        noted: list[Delivery] = []
+        while True:
+            answer = await answered(
+                channel.ask(commands.Basic.Get(0, self._names)), channel.connection
+            )
+            if not isinstance(answer, Delivery):
+                return noted
+            noted.append(answer)
+
+    async def _note(self, connection: Connection, queue: str) -> None:
+        if not await self._exists(connection, self._names):
+            await self._declare(connection, self._names, self._arguments(connection))
+        channel = connection.channel()
+        try:
+            await answered(channel.ask(commands.Confirm.Select()), connection)
+            publishing: Publishing = channel.publishing()
+            where = address_of("", self._names)
+            connection.write(channel.message(publishing, where, PERSISTENT, queue.encode())[1])
+            await answered(publishing.done, connection)
+        finally:
+            channel.close()
+
+    def _arguments(self, connection: Connection) -> dict[str, Any]:
+        arguments: dict[str, Any] = {"x-queue-type": self._type}
+        if self._type == "quorum" and not str(connection.info.get("version")).startswith("3."):
+            arguments["x-delivery-limit"] = -1  # else a job is lost that was given back 20 times
+        return arguments
+
+    async def _exists(self, connection: Connection, queue: str) -> bool:
+        try:
+            await self._declare(connection, queue, None)
+        except Refused as error:
+            if error.code != NOT_FOUND:
+                raise
+            return False
+        return True
+
+    async def _declare(
+        self, connection: Connection, queue: str, arguments: dict[str, Any] | None
+    ) -> commands.Queue.DeclareOk:
+        """Declare it on a channel of its own, which ends when the server refuses; None: look."""
+        channel = connection.channel()
+        try:
+            declare = commands.Queue.Declare(
+                0, queue, passive=arguments is None, durable=True, arguments=arguments or {}
+            )
+            answer: commands.Queue.DeclareOk = await answered(channel.ask(declare), connection)
+            return answer
+        finally:
+            channel.close()

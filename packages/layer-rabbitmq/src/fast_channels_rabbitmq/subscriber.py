@@ -1,0 +1,212 @@
+"""What is subscribed to, and what comes of it: one queue, bound once for each topic.
+
+The queue is exclusive to the connection and gone with it: a fresh connection has a fresh queue,
+which is bound to everything before anything is taken from it.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Collection, Iterable
+from typing import Any, Final
+
+from pamqp import commands
+from pamqp.base import Frame
+
+from fast_channels.exceptions import BackendUnavailable
+from fast_channels.layers import Inbox, Link
+from fast_channels_rabbitmq.batches import MARK, unpack
+from fast_channels_rabbitmq.channel import (
+    ACCESS_REFUSED,
+    Channel,
+    ConnectionLost,
+    Delivery,
+    Refused,
+)
+from fast_channels_rabbitmq.connection import Connection
+from fast_channels_rabbitmq.publisher import STEP_SECONDS, answered, declare_exchange
+
+SYNC: Final = 500
+"""Bindings of which only the last is answered: some 0.1 s of a server's work, so that its answers
+come often enough to be signs of life."""
+
+PATIENCE: Final = 2.0
+"""Seconds for which a subscription is tried again when connections end over it."""
+
+BINDING_SECONDS: Final = 0.001
+"""What a binding may take, some seven times what it costs a server that has nothing else to do."""
+
+
+class Subscriber:
+    """Listens to topics over a link."""
+
+    def __init__(
+        self, link: Link[Connection], inbox: Inbox, exchange: str, queue_arguments: dict[str, Any]
+    ) -> None:
+        self._link = link
+        self._inbox = inbox
+        self._exchange = exchange
+        self._arguments = queue_arguments
+        self._topics: dict[str, None] = {}
+        """What is subscribed to, or about to be."""
+        self._claims: dict[str, object] = {}
+        """The calls that wait for the first confirmation of a topic."""
+        self._queues: dict[Connection, _Queue] = {}
+        """Several while one connection is tried beside another."""
+        link.prepare = self._prepare
+        link.came_back = self._came_back
+
+    def start(self, connection: Connection) -> None:
+        """What comes is delivered from now on, beginning with what was held."""
+        queue = self._queues.get(connection)
+        if queue is not None:
+            queue.flow(self._deliver)
+
+    async def subscribe(self, topics: Collection[str]) -> None:
+        """The queue is bound; raises ``BackendUnavailable``, and then it counts as not bound."""
+        claim = object()
+        fresh = [
+            topic
+            for topic in dict.fromkeys(topics)
+            if topic not in self._topics or topic in self._claims
+        ]
+        for topic in fresh:
+            self._topics[topic] = None
+            self._claims[topic] = claim
+        try:
+            if fresh:
+                await self._confirmed(fresh)
+        except BaseException:
+            # Unless another call has asked for it, or has it, meanwhile.
+            self._drop([topic for topic in fresh if self._claims.get(topic) is claim])
+            raise
+        for topic in fresh:
+            self._claims.pop(topic, None)
+
+    async def unsubscribe(self, topics: Collection[str]) -> None:
+        """Nothing of the topics is delivered any more; the server is told, and not waited for."""
+        self._drop(topics)
+
+    def _drop(self, topics: Iterable[str]) -> None:
+        known = [topic for topic in dict.fromkeys(topics) if topic in self._topics]
+        for topic in known:
+            del self._topics[topic]
+            self._claims.pop(topic, None)
+        for queue in self._queues.values():
+            queue.unbind(known)
+
+    async def _confirmed(self, topics: list[str]) -> None:
+        began = time.monotonic()
+        while True:
+            connection = await self._link.ready()
+            # What is being prepared beside it has to know of them, too.
+            bindings = {here: queue.bind(topics) for here, queue in self._queues.items()}
+            try:
+                if connection not in bindings:
+                    raise ConnectionLost(f"{connection.name} has no queue of ours")
+                await bindings[connection]
+            except ConnectionLost:
+                if time.monotonic() - began > PATIENCE:
+                    raise
+                await asyncio.sleep(0)
+            except Refused as error:
+                if error.code == ACCESS_REFUSED or time.monotonic() - began > PATIENCE:
+                    raise
+                await asyncio.sleep(0)
+            else:
+                if connection is self._link.connection:
+                    return
+
+    # --- repair -------------------------------------------------------------------------------
+
+    async def _prepare(self, connection: Connection) -> None:
+        """The connection has a queue that is bound to every topic."""
+        self._queues = {here: queue for here, queue in self._queues.items() if here.lost is None}
+        name = f"{self._exchange}.{os.urandom(9).hex()}"
+        queue = _Queue(connection.channel(), self._exchange, name)
+        await answered(queue.declare(self._arguments), connection)
+        self._queues[connection] = queue
+        bound = queue.bind(list(self._topics))  # those that come later are bound as they come
+        await answered(bound, connection, STEP_SECONDS + len(self._topics) * BINDING_SECONDS)
+        await answered(queue.consume(), connection)
+        gone = BackendUnavailable(f"{connection.name} has no queue of ours any more")
+        queue.channel.on_cancelled = lambda _: connection.abort(gone)
+        queue.channel.on_ended = connection.abort
+
+    def _came_back(self, connection: Connection, cause: Exception) -> None:
+        """Tell of the gap, then of what came meanwhile."""
+        self._inbox.gap(cause)
+        self.start(connection)
+
+    # --- what comes ---------------------------------------------------------------------------
+
+    def _deliver(self, delivery: Delivery) -> None:
+        topics, body = self._topics, delivery.body
+        if body.startswith(MARK):
+            publications = unpack(body)
+            if publications is not None:
+                deliver = self._inbox.deliver
+                for topic, payload in publications:
+                    if topic in topics:
+                        deliver(topic, payload)
+                return
+            # Core counts it, like everything that it cannot read.
+        if delivery.key in topics:
+            self._inbox.deliver(delivery.key, body)
+
+
+class _Queue:
+    """The queue of one connection."""
+
+    def __init__(self, channel: Channel, exchange: str, name: str) -> None:
+        self.channel = channel
+        self._exchange = exchange
+        self._name = name
+        self._held: list[Delivery] = []
+        channel.on_delivery = self._held.append
+
+    def flow(self, deliver: Any) -> None:
+        """Hand on what came so far, and from now on."""
+        self.channel.on_delivery = deliver
+        held, self._held = self._held, []
+        for delivery in held:
+            deliver(delivery)
+
+    def declare(self, arguments: dict[str, Any]) -> "asyncio.Future[Any]":
+        """The exchange and the queue are there when the future is done."""
+        return self.channel.ask(
+            declare_exchange(self._exchange),
+            commands.Queue.Declare(
+                0, self._name, exclusive=True, auto_delete=True, arguments=arguments
+            ),
+        )
+
+    def consume(self) -> "asyncio.Future[Any]":
+        """What is in the queue comes; nothing is acknowledged: who is gone has lost it anyway."""
+        return self.channel.ask(commands.Basic.Consume(0, self._name, "groups", no_ack=True))
+
+    def bind(self, topics: Collection[str]) -> "asyncio.Future[Any]":
+        """What is published to the topics comes into the queue when the future is done.
+
+        Only one binding in ``SYNC`` is answered, and all are written at once: what makes one after
+        another slow is the waiting.
+        """
+        last = len(topics)
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        some: list[Frame] = []
+        for number, topic in enumerate(topics, 1):
+            silent = number % SYNC != 0 and number != last
+            some.append(commands.Queue.Bind(0, self._name, self._exchange, topic, silent))
+            if not silent:
+                reply = self.channel.ask(*some)
+                some = []
+        if not last:
+            reply.set_result(None)
+        return reply
+
+    def unbind(self, topics: Collection[str]) -> None:
+        """What is published to the topics does not come into the queue any more, soon."""
+        if topics:
+            self.channel.order(
+                *(commands.Queue.Unbind(0, self._name, self._exchange, topic) for topic in topics)
+            )

@@ -1,0 +1,235 @@
+"""RabbitMQ nodes of our own: on free ports, in temporary folders, to be killed and frozen."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+USER, PASSWORD = "kit", "kit-secret"
+COOKIE = secrets.token_hex(10)
+SCRIPTS = ("/usr/lib/rabbitmq/bin/rabbitmq-server",)
+"""Debian's program on PATH changes the user and the folder; this is what it runs."""
+PATIENCE = 25.0
+
+
+def binary() -> str:
+    """Return the server to test with: ``FAST_CHANNELS_RABBITMQ_SERVER``, or the installed one."""
+    found = os.environ.get("FAST_CHANNELS_RABBITMQ_SERVER")
+    found = found or next(filter(None, map(shutil.which, SCRIPTS)), None)
+    found = found or shutil.which("rabbitmq-server")
+    if not found:
+        raise RuntimeError("rabbitmq-server is not on PATH; run: make setup")
+    return found
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class Names:
+    """The daemon that tells Erlang's nodes each other's ports, for ours alone."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        program = shutil.which("epmd")
+        if not program:
+            raise RuntimeError("epmd of Erlang is not on PATH; run: make setup")
+        command = [program, "-port", str(self.port), "-address", "127.0.0.1"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        """It is gone."""
+        self.process.kill()
+        self.process.wait()
+
+
+class Node:
+    """One node, restarted on the same port and with the same data."""
+
+    def __init__(self, folder: Path, names: Names, config: str = "", plugins: str = "") -> None:
+        self.port = free_port()
+        self.name = f"fc{self.port}@localhost"
+        self.folder = folder / str(self.port)
+        self.folder.mkdir()
+        (self.folder / "plugins").write_text(f"[{plugins}].\n")
+        (self.folder / "rabbitmq.conf").write_text(
+            f"default_user = {USER}\ndefault_pass = {PASSWORD}\n"
+            "loopback_users = none\ndisk_free_limit.absolute = 1MB\n" + config
+        )
+        (self.folder / ".erlang.cookie").write_text(COOKIE)
+        (self.folder / ".erlang.cookie").chmod(0o400)
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "LANG": "C.UTF-8",
+            "ERL_EPMD_PORT": str(names.port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": self.name,
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 -kernel inet_dist_use_interface "
+            "{127,0,0,1}",
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Where it listens, with a user who may everything."""
+        return f"amqp://{USER}:{PASSWORD}@{self.address}"
+
+    def launch(self) -> None:
+        """It runs, and will answer soon."""
+        with (self.folder / "out").open("ab") as out:
+            self.process = subprocess.Popen(
+                [binary()],
+                env=self.environment,
+                cwd=self.folder,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def start(self) -> "Node":
+        """It answers."""
+        self.launch()
+        self.wait()
+        return self
+
+    def wait(self) -> None:
+        """Return when it speaks AMQP."""
+        assert self.process is not None
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
+                    probe.sendall(b"AMQP\0\0\x09\x01")
+                    if probe.recv(1):
+                        return
+            except OSError:
+                pass
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise RuntimeError(
+                    f"{self.name} did not start: {(self.folder / 'out').read_text()}"
+                )
+            time.sleep(0.02)
+
+    def ask(self, code: str) -> str:
+        """Return what Erlang code evaluates to inside the node."""
+        program = shutil.which("erl_call")
+        assert program, "erl_call of Erlang is not on PATH"
+        done = subprocess.run(
+            [program, "-c", COOKIE, "-sname", self.name, "-e"],
+            input=f"{code}\n".encode(),
+            env=self.environment,
+            capture_output=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+        answer = done.stdout.decode()
+        if not answer.startswith("{ok,"):
+            raise RuntimeError(f"{code} gave {answer} {done.stderr.decode()}")
+        return answer[4:].strip().rstrip("}").strip()
+
+    def alarm(self, *, on: bool) -> None:
+        """It is short of memory, or not any more."""
+        resource = "{resource_limit, memory, node()}"
+        call = f"set_alarm({{{resource}, []}})" if on else f"clear_alarm({resource})"
+        self.ask(f"rabbit_alarm:{call}.")
+
+    def kick(self) -> None:
+        """An operator closes every connection."""
+        self.ask('[rabbit_networking:close_connection(P, "kicked") || P <- '
+                 "rabbit_networking:connections()], ok.")  # fmt: skip
+
+    def user(self, name: str, configure: str, write: str, read: str) -> str:
+        """Make a user with such permissions; return the URL with it."""
+        binaries = ", ".join(f'<<"{text}">>' for text in ("/", configure, write, read, "kit"))
+        self.ask(
+            f'rabbit_auth_backend_internal:add_user(<<"{name}">>, <<"{PASSWORD}">>, <<"kit">>),'
+            f'rabbit_auth_backend_internal:set_permissions(<<"{name}">>, {binaries}).'
+        )
+        return f"amqp://{name}:{PASSWORD}@{self.address}"
+
+    def delete_queues(self, beginning: str) -> None:
+        """Whatever queues begin so are deleted, as an operator would."""
+        self.ask(
+            "[rabbit_amqqueue:delete(Q, false, false, <<\"kit\">>) || "
+            'Q <- rabbit_amqqueue:list(<<"/">>), {resource, _, _, N} <- [amqqueue:get_name(Q)],'
+            f' binary:longest_common_prefix([N, <<"{beginning}">>]) =:= {len(beginning)}], ok.'
+        )  # fmt: skip
+
+    def queues(self) -> list[str]:
+        """Return the names of the queues."""
+        names = self.ask(
+            'lists:join(" ", [N || Q <- rabbit_amqqueue:list(<<"/">>), '
+            "{resource, _, _, N} <- [amqqueue:get_name(Q)]])."
+        )
+        return sorted(part for part in names.replace('"', " ").split() if part not in "<>,[]")
+
+    def cut_off(self) -> None:
+        """Every connection is broken without a word, and none is taken."""
+        self.ask(
+            "rabbit_maintenance:suspend_all_client_listeners(),"
+            "[exit(P, kill) || P <- rabbit_networking:connections()], ok."
+        )
+
+    def let_in(self) -> None:
+        """Connections are taken again."""
+        self.ask("rabbit_maintenance:resume_all_client_listeners().")
+        self.wait()
+
+    def signal(self, number: int) -> None:
+        """Every process of the node gets the signal."""
+        assert self.process is not None
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        """It is gone, as with ``kill -9``."""
+        if self.process is not None:
+            self.signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def freeze(self) -> None:
+        """It holds its connections and does nothing."""
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on."""
+        self.signal(signal.SIGCONT)
+
+
+@contextmanager
+def running(folder: Path, config: str = "", plugins: str = "") -> Generator[Node]:
+    """A node for the time of the ``with``."""
+    names = Names()
+    try:
+        node = Node(folder, names, config, plugins)
+        try:
+            yield node.start()
+        finally:
+            node.kill()
+    finally:
+        names.stop()

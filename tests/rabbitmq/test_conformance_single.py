@@ -1,0 +1,67 @@
+"""The conformance kit over one RabbitMQ node, its outages included.
+
+A node takes seconds to start. So in most runs the node breaks all connections and takes none in an
+outage; ``make test-all`` kills it with -9 in each one. ``test_outages`` kills it in all runs.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from fast_channels.testing.conformance import BackendTests, QueueTests
+from fast_channels_rabbitmq import RabbitMQBackend
+from fast_channels_rabbitmq.urls import parse_servers
+
+from .servers import PASSWORD, Node
+
+
+class Single(BackendTests, QueueTests):
+    capabilities = frozenset({"queues"})
+    queue_capacity = 100
+    redelivers = True
+    unavailable_within = 5.0
+    recovers_within = 5.0
+    secret = PASSWORD
+    node: Node
+
+    @pytest.fixture(autouse=True)
+    def _node(self, node: Node) -> None:
+        self.node = node
+
+    def build(self) -> RabbitMQBackend:
+        return RabbitMQBackend(parse_servers(self.node.url))
+
+
+class TestCutOff(Single):
+    @asynccontextmanager
+    async def outage(self) -> AsyncGenerator[None]:
+        await asyncio.to_thread(self.node.cut_off)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self.node.let_in)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+class TestKilled(Single):
+    limit = 100.0
+
+    @asynccontextmanager
+    async def outage(self) -> AsyncGenerator[None]:
+        await asyncio.to_thread(self.node.kill)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self.node.start)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+class TestQuorum(TestKilled):
+    queue_capacity = None  # a quorum queue takes a few more before it notices
+
+    def build(self) -> RabbitMQBackend:
+        return RabbitMQBackend(parse_servers(self.node.url), exchange="q", queue_type="quorum")
