@@ -27,7 +27,6 @@ from fast_channels.layers.names import (
     check_group,
     group_topic,
     history_topic,
-    node_topic,
 )
 from fast_channels.layers.options import LayerOptions, OptionKeywords, Patterns
 from fast_channels.layers.replay import Replay
@@ -157,9 +156,9 @@ class BaseChannelLayer(ChannelsNames, KeptGroups):
         if node is None:
             await JobQueues(session, self.options, self).put(channel, payload)
         elif node == session.node:
-            await session.send_here(channel, payload)
+            await session.sending.send_here(channel, payload)
         else:
-            await session.send(node_topic(self.options.prefix, node), Entry(payload, channel))
+            await session.sending.send_to(node, Entry(payload, channel))
 
     async def receive(self, channel: str) -> dict[str, Any]:
         """Wait for the channel's next message; exactly one receiver gets each.
@@ -221,6 +220,7 @@ class BaseChannelLayer(ChannelsNames, KeptGroups):
             await queues.clear(f"{self.options.prefix}:q.")
         if history is not None and self.options.durable:
             await history.clear(f"{self.options.prefix}:h.")
+            await session.follow_own()
 
     # --- groups -------------------------------------------------------------------------------
 
@@ -284,9 +284,9 @@ class BaseChannelLayer(ChannelsNames, KeptGroups):
         session = self._session() or await self._open()
         entry = Entry(payload, None, exclude, id)
         if self.options.history is not None and self.options.history_of(group) is not None:
-            await session.send_kept(history_topic(self.options.prefix, group), entry)
+            await session.sending.send_kept(history_topic(self.options.prefix, group), entry)
         else:
-            await session.send(group_topic(self.options.prefix, group), entry)
+            await session.sending.send(group_topic(self.options.prefix, group), entry)
 
     # --- looking ------------------------------------------------------------------------------
 

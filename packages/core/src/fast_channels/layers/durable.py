@@ -35,6 +35,7 @@ class DurableTopics:
         """Nothing is replayed any more, and what comes next begins anew."""
         self.replay.clear()
         for durable in self._topics.values():
+            durable.behind.clear()
             self._forget(durable)
 
     def topic(self, name: str, inside: Topic) -> Durable:
@@ -146,10 +147,11 @@ class DurableTopics:
                 full = bool(mailbox.queue) and mailbox.overflows(size)
                 if cursor is not None:
                     here = cursor.position
-                    if full or here is None or not cursor.caught_up(before):
+                    follows = here is not None and here.epoch == position.epoch
+                    if full or here is None or not follows or not cursor.caught_up(before):
                         self.replay.schedule(durable, cursor)
                         continue
-                    if here.epoch != position.epoch or here.offset >= position.offset:
+                    if here.offset >= position.offset:
                         continue
                     del behind[mailbox.name]
                 elif full:

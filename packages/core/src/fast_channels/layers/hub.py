@@ -164,7 +164,7 @@ class Hub:
         for name in names:
             topic = self.topics.get(name)
             if topic is not None and topic.group is None:
-                own = topic
+                own = topic if topic.behind is None else own
             elif topic is not None and topic.members and topic.behind is None:
                 self.gap(topic)
         if own is not None:
@@ -177,7 +177,7 @@ class Hub:
     def group_count(self) -> int:
         """Groups that have a member here."""
         # A list: who asks may be another thread, and a dict that grows cannot be walked.
-        return sum(1 for topic in list(self.topics.values()) if topic.members)
+        return sum(1 for topic in list(self.topics.values()) if topic.members and topic.group)
 
     @property
     def unread(self) -> int:

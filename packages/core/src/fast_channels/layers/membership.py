@@ -113,7 +113,7 @@ class Memberships:
         self._hub.clear()
         if self._durable is not None:
             self._durable.clear()
-        for topic in list(self._hub.topics.values()):
+        for topic in [each for each in self._hub.topics.values() if each.group is not None]:
             for channel, mailbox in list(topic.members.items()):
                 self.leave_all(mailbox)
                 self._relays.left(channel)

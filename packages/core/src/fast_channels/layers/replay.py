@@ -302,6 +302,8 @@ class Replay:
         if flags & FRAGMENT or len(entries) != 1:
             raise FrameError("an entry of a history is not one message")
         entry = entries[0]
+        if (entry.target is None) is (":h.!" in name):
+            raise FrameError(f"an entry for {entry.target!r} came where it does not belong")
         item = Item(position, frame.node, entry.payload, entry.target, entry.exclude)
         return frame.node, frame.seq, frame.prev, item
 

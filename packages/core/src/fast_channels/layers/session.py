@@ -13,13 +13,11 @@ from typing import Any
 
 from fast_channels.exceptions import (
     BackendUnavailable,
-    ChannelFull,
     FastChannelsError,
     InvalidChannelLayerError,
     LayerClosed,
 )
 from fast_channels.layers import events
-from fast_channels.layers.appends import HistoryOutbox
 from fast_channels.layers.backend import Backend, Position
 from fast_channels.layers.codec import (
     CONTROL,
@@ -46,12 +44,14 @@ from fast_channels.layers.names import (
     history_topic,
     is_history_topic,
     new_node,
+    node_history_topic,
     node_topic,
 )
+from fast_channels.layers.node_inbox import NodeInbox
 from fast_channels.layers.options import LayerOptions
-from fast_channels.layers.outbox import Outbox
 from fast_channels.layers.relay import Relays
 from fast_channels.layers.replay import Replay
+from fast_channels.layers.sending import Sending
 from fast_channels.layers.subscriptions import Subscriptions
 from fast_channels.layers.sweeper import Sweeper
 
@@ -84,16 +84,19 @@ class Session:
         self._layer = layer
         self._options = options
         self._own = node_topic(options.prefix, self.node)
+        self._kept = (node_history_topic(options.prefix, self.node),) * options.durable_channels
         self._numbers = itertools.count(1)
         self.losses = LossReport(loop, layer, counters)
         self.hub = Hub(loop, self.losses, options.gaps)
         self._own_topic = self.hub.topics[self._own] = Topic(self._own)
         timeout = options.send_timeout
-        self.outbox = Outbox(loop, backend, self.node, timeout, counters, frames)
-        self.appends: HistoryOutbox | None = None
-        """The send path of what is kept; None: the layer keeps nothing."""
+        self.sending = Sending(self, loop, backend, options)
+        self.outbox = self.sending.outbox
+        self.send = self.sending.send
         self._subscriptions = Subscriptions(loop, backend, options.linger, timeout, self._forget)
-        self._control = Control(options.prefix, self.node, timeout, self.outbox.send, self._change)
+        self._control = Control(
+            options.prefix, self.node, timeout, self.sending.outbox.send, self._change
+        )
         max_body = options.max_message_size + backend.frame_bytes + 4_096
         self._reassembly = Reassembly(max_body, self._given_up)
         self._relays = Relays(loop, options, self.losses)
@@ -114,7 +117,8 @@ class Session:
         try:
             async with asyncio.timeout(timeout):
                 await self.backend.open(self)
-                await self._subscriptions.ensure(self._own)
+                await self._subscriptions.ensure(self._own, *self._kept)
+                await self.follow_own()
         except BaseException as error:
             self.closed = True
             await self._subscriptions.close()
@@ -159,8 +163,7 @@ class Session:
             try:
                 events.emit("layer_closing", layer=self._layer, node=self.node)
                 async with asyncio.timeout(self._options.send_timeout):
-                    for outbox in self._outboxes:
-                        await outbox.drain()
+                    await self.sending.drain()
             except TimeoutError:
                 logger.warning("%s closes with messages that the broker did not take", self._layer)
             finally:  # also when closing is cancelled
@@ -168,8 +171,7 @@ class Session:
                 self._sweeper.close()
                 await self._relays.close()
                 await self._control.close()
-                for outbox in self._outboxes:
-                    await outbox.close()
+                await self.sending.close()
                 if self.durable is not None:
                     await self.durable.close()
                 await self._subscriptions.close()
@@ -234,11 +236,17 @@ class Session:
                 f"{self._layer} keeps no history: its backend, {type(self.backend).__name__}, has "
                 "none; leave out history= and durable_channels=, or use another layer"
             )
-        self.appends = HistoryOutbox(
-            self.loop, self.backend, self.node, options, self.counters, self.frames, history
-        )
         replay = Replay(self.loop, history, self.frames, options, self.losses, self._note_gap)
         return DurableTopics(self.hub, replay, self.counters)
+
+    async def follow_own(self) -> None:
+        """What is kept for this node's channels comes from now on."""
+        for topic in self._kept:
+            assert self.durable is not None
+            inbox = NodeInbox(self.node, self._options, self.losses, self.hub)
+            record = self.hub.join(topic, inbox)
+            durable = self.durable.topic(topic, record)
+            await self.durable.start(durable, record.members[self.node], None)
 
     def _forget(self, topic: str) -> None:
         """The topic is not subscribed any more."""
@@ -246,57 +254,6 @@ class Session:
             self.durable.forget(topic)
         else:
             self.hub.forget(topic)
-
-    # --- sending ------------------------------------------------------------------------------
-
-    async def send(self, topic: str, entry: Entry) -> None:
-        """The broker has the message; waits while this side's fan-out is far behind."""
-        if self.hub.behind:
-            await self._catch_up()
-        await self.outbox.send(topic, entry)
-
-    async def send_kept(self, topic: str, entry: Entry) -> None:
-        """The broker has the message and keeps it."""
-        if self.hub.behind:
-            await self._catch_up()
-        assert self.appends is not None
-        await self.appends.send(topic, entry)
-
-    async def send_here(self, channel: str, payload: bytes) -> None:
-        """The broker has the message for a channel of this node; raises ``ChannelFull``."""
-        mailbox = self.hub.mailboxes.get(channel)
-        if mailbox is None:
-            self.missed(channel)
-            return
-        size = len(payload)
-        if mailbox.full(size):
-            self.counters.failed += 1
-            raise ChannelFull(
-                f"channel {channel!r} holds {len(mailbox.queue)} unread messages "
-                f"(capacity {mailbox.capacity}, {mailbox.capacity_bytes} bytes)"
-            )
-        mailbox.expect(size)
-        try:
-            await self.send(self._own, Entry(payload, channel))
-        except BaseException:
-            mailbox.expected(size)
-            raise
-
-    async def _catch_up(self) -> None:
-        timeout = self._options.send_timeout
-        try:
-            async with asyncio.timeout(timeout):
-                await self.hub.catch_up()
-        except TimeoutError:
-            self.counters.failed += 1
-            raise BackendUnavailable(
-                f"this process could not fan out what it has within {timeout:g} s; "
-                "the message was not sent"
-            ) from None
-
-    @property
-    def _outboxes(self) -> list[Outbox]:
-        return [self.outbox] if self.appends is None else [self.outbox, self.appends]
 
     # --- what the backend calls ---------------------------------------------------------------
 
@@ -330,7 +287,7 @@ class Session:
         if self.durable is not None:
             self.durable.missed(topics)
         if self._options.gaps:
-            self.hub.gap_on(names)
+            self.hub.gap_on([name for name in names if name != self._own or not self._kept])
             self.hub.drain()
 
     def _unpack(self, topic: str, record: Topic, payload: bytes) -> None:

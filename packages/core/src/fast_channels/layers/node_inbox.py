@@ -1,0 +1,41 @@
+"""What is kept for the channels of one node, and where it goes: a member of the node's history.
+
+It is never full, for one slow channel must not keep the others from theirs: the overflow policy of
+each channel acts.
+"""
+
+import time
+
+from fast_channels.layers.counters import LossReport
+from fast_channels.layers.cursor import Item
+from fast_channels.layers.hub import Hub
+from fast_channels.layers.mailbox import Mailbox, Message
+from fast_channels.layers.messages import decode_message
+from fast_channels.layers.options import LayerOptions
+
+
+class NodeInbox(Mailbox):
+    """Passes each entry of its node's history on to the channel that it is for."""
+
+    __slots__ = ("_hub",)
+
+    def __init__(self, node: str, options: LayerOptions, losses: LossReport, hub: Hub) -> None:
+        super().__init__(node, options, losses)
+        self._hub = hub
+
+    def put(self, message: Message | Item, size: int, now: float) -> bool:
+        """The channel has the message; False if it could not take it, or is gone."""
+        assert isinstance(message, Item)
+        mailbox = self._hub.mailboxes.get(message.target or "")
+        if mailbox is None:
+            self.losses.counters.undeliverable += 1
+            return False
+        if message.node == self.name:
+            mailbox.expected(size)
+        fields = message.message.copy() if message.flat else decode_message(message.payload)
+        return mailbox.put(fields, size, time.monotonic())
+
+    def put_gap(self, message: Message) -> None:
+        """Every channel may have missed messages."""
+        for mailbox in list(self._hub.mailboxes.values()):
+            mailbox.put_gap(message.copy())

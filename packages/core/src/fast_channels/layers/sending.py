@@ -1,0 +1,114 @@
+"""The send side of one session: to topics, to what is kept, and to this session's own channels."""
+
+import asyncio
+from typing import Protocol
+
+from fast_channels.exceptions import BackendUnavailable, ChannelFull
+from fast_channels.layers.appends import HistoryOutbox
+from fast_channels.layers.backend import Backend
+from fast_channels.layers.codec import Entry, Frames
+from fast_channels.layers.counters import Counters
+from fast_channels.layers.hub import Hub
+from fast_channels.layers.names import node_history_topic, node_topic
+from fast_channels.layers.options import LayerOptions
+from fast_channels.layers.outbox import Outbox
+
+
+class Sender(Protocol):
+    """The session that sends."""
+
+    node: str
+    hub: Hub
+    counters: Counters
+    frames: Frames
+
+    def missed(self, channel: str) -> None:
+        """Note that a channel of this node was meant which is gone."""
+        ...
+
+
+class Sending:
+    """What one session sends."""
+
+    def __init__(
+        self,
+        session: Sender,
+        loop: asyncio.AbstractEventLoop,
+        backend: Backend,
+        options: LayerOptions,
+    ) -> None:
+        node, counters, frames = session.node, session.counters, session.frames
+        self.outbox = Outbox(loop, backend, node, options.send_timeout, counters, frames)
+        self._appends: HistoryOutbox | None = None
+        if options.durable and backend.history is not None:
+            self._appends = HistoryOutbox(
+                loop, backend, node, options, counters, frames, backend.history
+            )
+        self._session = session
+        self._hub = session.hub
+        self._counters = counters
+        self._options = options
+
+    async def drain(self) -> None:
+        """All that was in flight or waiting has been published, or has failed."""
+        await self.outbox.drain()
+        if self._appends is not None:
+            await self._appends.drain()
+
+    async def close(self) -> None:
+        """What waits fails with ``BackendUnavailable``; no task or timer is left."""
+        await self.outbox.close()
+        if self._appends is not None:
+            await self._appends.close()
+
+    async def send(self, topic: str, entry: Entry) -> None:
+        """The broker has the message; waits while this side's fan-out is far behind."""
+        if self._hub.behind:
+            await self._catch_up()
+        await self.outbox.send(topic, entry)
+
+    async def send_to(self, node: str, entry: Entry) -> None:
+        """The broker has the message for a channel of the node."""
+        if self._options.durable_channels:
+            await self.send_kept(node_history_topic(self._options.prefix, node), entry)
+        else:
+            await self.send(node_topic(self._options.prefix, node), entry)
+
+    async def send_kept(self, topic: str, entry: Entry) -> None:
+        """The broker has the message and keeps it."""
+        if self._hub.behind:
+            await self._catch_up()
+        assert self._appends is not None
+        await self._appends.send(topic, entry)
+
+    async def send_here(self, channel: str, payload: bytes) -> None:
+        """The broker has the message for a channel of this node; raises ``ChannelFull``."""
+        mailbox = self._hub.mailboxes.get(channel)
+        if mailbox is None:
+            self._session.missed(channel)
+            return
+        size = len(payload)
+        if mailbox.full(size):
+            self._counters.failed += 1
+            raise ChannelFull(
+                f"channel {channel!r} holds {len(mailbox.queue)} unread messages "
+                f"(capacity {mailbox.capacity}, {mailbox.capacity_bytes} bytes)"
+            )
+        mailbox.expect(size)
+        try:
+            await self.send_to(self._session.node, Entry(payload, channel))
+        except BaseException:
+            mailbox.expected(size)
+            raise
+
+    async def _catch_up(self) -> None:
+        timeout = self._options.send_timeout
+        try:
+            async with asyncio.timeout(timeout):
+                await self._hub.catch_up()
+        except TimeoutError:
+            self._counters.failed += 1
+            raise BackendUnavailable(
+                f"this process could not fan out what it has within {timeout:g} s; "
+                "the message was not sent"
+            ) from None
