@@ -121,6 +121,15 @@ class RedisBackend(Backend):
         if errors:
             raise failure(errors, len(publications))
 
+    @property
+    def deaf(self) -> Exception | None:
+        """Which host delivers nothing now."""
+        for number, shard in enumerate(self._shards, 1):
+            if shard.subscriber.down:
+                where = f"redis host {number} of {len(self._shards)}"
+                return BackendUnavailable(f"{where} delivers nothing now; connecting again")
+        return None
+
     def _any_down(self) -> bool:
         return any(shard.subscriber.down for shard in self._shards)
 

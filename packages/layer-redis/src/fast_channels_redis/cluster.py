@@ -323,6 +323,12 @@ class ClusterBackend(Backend):
             (groups.setdefault(node, []) if node is not None else nowhere).append(topic)
         return groups, nowhere
 
+    @property
+    def deaf(self) -> Exception | None:
+        """That a node of the Cluster delivers nothing now."""
+        down = self._any_down()
+        return BackendUnavailable("a node of the Cluster delivers nothing now") if down else None
+
     def _any_down(self) -> bool:
         return any(node.subscriber.down for node in self._nodes.values())
 

@@ -19,6 +19,7 @@ from fast_channels.layers.backend import (
 )
 from fast_channels.layers.backoff import reconnect_delays
 from fast_channels.layers.base import BaseChannelLayer
+from fast_channels.layers.health import Health
 from fast_channels.layers.history import HistoryPolicy, Message
 from fast_channels.layers.in_memory import InMemoryChannelLayer
 from fast_channels.layers.jobs import Lease
@@ -43,6 +44,7 @@ __all__ = [
     "ChannelLayer",
     "ChannelLayerRegistry",
     "Entry",
+    "Health",
     "History",
     "HistoryLayer",
     "HistoryPolicy",

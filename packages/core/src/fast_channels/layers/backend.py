@@ -228,6 +228,11 @@ class Backend(ABC):
     history: History | None = None
     """The broker's history; None: it keeps none, and core says so clearly."""
 
+    @property
+    def deaf(self) -> Exception | None:
+        """Why nothing comes now on some topics; None: it does, or the backend cannot tell."""
+        return None
+
     @abstractmethod
     async def open(self, inbox: Inbox, /) -> None:
         """Connected; from now on what arrives is pushed into ``inbox``.

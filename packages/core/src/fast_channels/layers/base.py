@@ -15,6 +15,7 @@ from fast_channels.layers.channel import LocalChannel
 from fast_channels.layers.codec import Entry, Frames, OpenFrames
 from fast_channels.layers.compat import ChannelsNames
 from fast_channels.layers.counters import Durations
+from fast_channels.layers.health import Health, examine
 from fast_channels.layers.history import check_id, decode_since
 from fast_channels.layers.jobs import JobQueues, Lease
 from fast_channels.layers.kept import KeptGroups
@@ -294,6 +295,14 @@ class BaseChannelLayer(ChannelsNames, KeptGroups):
     def open_backends(self) -> list[Backend]:
         """What ``create_backend`` returned for each session that is open now."""
         return [session.backend for session in self._sessions.live]
+
+    async def health(self, timeout: float = 1.0) -> Health:
+        """Return whether the layer hears in this event loop, which is true, or why it is deaf.
+
+        Proven by a message to itself, through the broker and back, within ``timeout`` seconds.
+        Opens the layer if it is not; raises nothing for a broker's trouble.
+        """
+        return await examine(self._here, timeout)
 
     def stats(self) -> dict[str, int]:
         """Counters since the layer was made, and what its sessions hold now; from any thread."""

@@ -80,6 +80,21 @@ class Control:
         if error:
             raise BackendUnavailable(f"the process of channel {channel!r} answered: {error}")
 
+    async def probe(self) -> None:
+        """A message to this node itself has gone through the broker and come back.
+
+        Waits for it without a limit; raises ``BackendUnavailable`` if the broker does not take it.
+        """
+        number = next(self._numbers)
+        answer = self._asked[number] = asyncio.get_running_loop().create_future()
+        try:
+            await self._tell(self._node, {"type": "answer", "number": number, "error": ""})
+            error = await answer
+        finally:
+            del self._asked[number]
+        if error:
+            raise BackendUnavailable(error)
+
     def handle(self, sender: str, payload: bytes) -> None:
         """Take a control message; raises ``ValueError`` for anything else."""
         message = decode_message(payload)

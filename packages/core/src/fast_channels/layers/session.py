@@ -94,9 +94,7 @@ class Session:
         self.outbox = self.sending.outbox
         self.send = self.sending.send
         self._subscriptions = Subscriptions(loop, backend, options.linger, timeout, self._forget)
-        self._control = Control(
-            options.prefix, self.node, timeout, self.sending.outbox.send, self._change
-        )
+        self.control = Control(options.prefix, self.node, timeout, self.outbox.send, self._change)
         max_body = options.max_message_size + backend.frame_bytes + 4_096
         self._reassembly = Reassembly(max_body, self._given_up)
         self._relays = Relays(loop, options, self.losses)
@@ -170,7 +168,7 @@ class Session:
                 self.closed = True
                 self._sweeper.close()
                 await self._relays.close()
-                await self._control.close()
+                await self.control.close()
                 await self.sending.close()
                 if self.durable is not None:
                     await self.durable.close()
@@ -219,7 +217,7 @@ class Session:
 
     async def ask(self, action: str, group: str, channel: str, since: str | None = None) -> None:
         """The node of a channel of another process has added or discarded it."""
-        await self._control.request(action, group, channel, since)
+        await self.control.request(action, group, channel, since)
 
     async def _change(self, action: str, group: str, channel: str, since: object) -> None:
         where = None
@@ -334,7 +332,7 @@ class Session:
         elif record is not self._own_topic:
             raise FrameError(f"message for {target!r} came on a group's topic")
         elif target == CONTROL:
-            self._control.handle(node, entry.payload)
+            self.control.handle(node, entry.payload)
         else:
             self.hub.direct(record, target, entry.payload, own=node == self.node)
 
