@@ -61,6 +61,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ),
     ("layers.presence", "layers.control"),
     (
+        "layers.sending",
         "layers.session",
         "layers.sessions",
         "layers.health",
