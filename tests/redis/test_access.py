@@ -288,6 +288,18 @@ async def test_sentinels_over_tls_name_a_master_over_tls(tls: Server, make: Make
         assert "no Sentinel knows the master" in await refused(
             make(f"redis+sentinel://:{SECRET}@{at}/over-tls")
         )
+        if version() < (6, 2):  # its Sentinels know no users
+            return
+        sentinel.command(
+            "ACL SETUSER asker on", f">{SECRET}", "-@all", "+hello",
+            "+sentinel|get-master-addr-by-name",
+        )  # fmt: skip
+        asker = f"sentinel_username=asker&sentinel_password={SECRET}"
+        await works(make(f"rediss+sentinel://{at}/over-tls?{certificates(folder)}&{asker}"))
+        wrong = asker.replace(SECRET, "wrong")
+        assert "refused the password of user 'asker'" in await refused(
+            make(f"rediss+sentinel://{at}/over-tls?{certificates(folder)}&{wrong}")
+        )
     finally:
         sentinel.kill()
 
