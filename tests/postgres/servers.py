@@ -139,20 +139,27 @@ class Server:
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         options = [f"-c{name}={value}" for name, value in self.settings.items()]
         options += [f"-cunix_socket_directories={self.folder}", "-clisten_addresses=127.0.0.1"]
+        deadline = time.monotonic() + PATIENCE
+        self.process = self._launch(options)
+        while not answers(self.port):
+            text = (self.folder / "log").read_text()
+            ended = self.process.poll() is not None
+            if time.monotonic() > deadline or (ended and "still in use" not in text[-500:]):
+                raise RuntimeError(f"postgres did not start: {text}")
+            time.sleep(0.02)
+            if ended:  # a session that was beginning when it was killed has its memory a while
+                self.process = self._launch(options)
+        return self
+
+    def _launch(self, options: list[str]) -> "subprocess.Popen[bytes]":
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 [str(binaries() / "postgres"), "-D", str(self.data), *options],
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
                 **self._identity,
             )
-        deadline = time.monotonic() + PATIENCE
-        while not answers(self.port):
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                raise RuntimeError(f"postgres did not start: {(self.folder / 'log').read_text()}")
-            time.sleep(0.02)
-        return self
 
     def _processes(self) -> list[psutil.Process]:
         """Return its processes: each session has one, in a process group of its own."""

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import re
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -147,27 +145,6 @@ async def test_a_plain_notification_reaches_a_group(
     text = f'{prefix}:g.room {{"type": "hello", "n": 1}}'
     await server.run("SELECT pg_notify('fast_channels', $1)", text)
     assert await soon(layer.receive(channel)) == {"type": "hello", "n": 1}
-
-
-async def test_the_trigger_of_the_documentation_pushes_row_changes(
-    server: Server, make: Make
-) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "postgres.md").read_text(encoding="utf-8")
-    [trigger] = [b for b in re.findall(r"```sql\n(.*?)```", page, re.DOTALL) if "TRIGGER" in b]
-    layer = make(server.url, prefix="fc")  # the trigger names no other
-    await layer.migrate()
-    channel = await member(layer, "orders")
-    connection = await asyncpg.connect(server.url)
-    try:
-        await connection.execute("CREATE TABLE orders (id int, status text)")
-        await connection.execute(trigger)
-        await connection.execute("INSERT INTO orders VALUES (1, 'new'), (2, 'new')")
-        await connection.execute("UPDATE orders SET status = 'paid' WHERE id = 2")
-    finally:
-        await connection.close()
-    for number, status in ((1, "new"), (2, "new"), (2, "paid")):
-        change = {"type": "order.changed", "id": number, "status": status}
-        assert await soon(layer.receive(channel)) == change
 
 
 async def test_how_full_the_servers_queue_is_can_be_read(server: Server, make: Make) -> None:

@@ -133,8 +133,8 @@ async def test_each_sslmode_does_what_it_says(
         ("kit", "sslmode=verify-full&sslrootcert={ca}.none", "a file is not there that sslr"),
         ("kit", "sslmode=always", "sslmode"),
         ("certified", "sslmode=require", "requires a valid client certificate"),
-        ("closed", "sslmode=disable", "no encryption"),
-        ("open", "sslmode=require", "SSL encryption"),
+        ("closed", "sslmode=disable", "no encryption|SSL off"),
+        ("open", "sslmode=require", "SSL encryption|SSL on"),
     ],
 )
 async def test_what_does_not_fit_is_told(

@@ -1,14 +1,17 @@
 """The channel layer that applications construct, or register by name or URL."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from fast_channels.layers import BaseChannelLayer
+from fast_channels.type_defs import ChannelMessage
 from fast_channels_postgres.backend import JOB_LEASE, PostgresBackend
 from fast_channels_postgres.driver import Pool
 from fast_channels_postgres.hosts import Connects, PoolSource, Source
+from fast_channels_postgres.names import MAX_PAYLOAD, shard_name, text
 from fast_channels_postgres.schema import migrate
+from fast_channels_postgres.transactions import notify_in
 
 
 class PostgresChannelLayer(BaseChannelLayer):
@@ -62,6 +65,22 @@ class PostgresChannelLayer(BaseChannelLayer):
             await migrate(connection)
         finally:
             await connection.close()
+
+    def group_send_in(
+        self, connection: object, group: str, message: ChannelMessage
+    ) -> Awaitable[None]:
+        """The message is sent when, and only when, the connection's transaction commits; at once
+        where there is none.
+
+        ``connection`` is one of asyncpg, psycopg, SQLAlchemy (a session of its, too) or Django, to
+        the database of this layer. A synchronous one has done its part when this returns, for an
+        asynchronous one await what is returned. Messages of one transaction arrive in their order.
+
+        Raises as ``group_send``, and ``TypeError`` for other objects and ``ValueError`` for a
+        closed connection, before any I/O; errors of the statement come as the driver raises them.
+        """
+        topic, payloads = self.frames_for(group, message, MAX_PAYLOAD)
+        return notify_in(connection, shard_name(topic), [text(topic, each) for each in payloads])
 
     def stats(self) -> dict[str, int]:
         """Counters since the layer was made, and what it holds now.

@@ -42,9 +42,14 @@ def check_topic(topic: str) -> str:
     return topic
 
 
+def text(topic: str, payload: bytes) -> str:
+    """Return the notification: letters, digits and ``-_.:+/= `` alone, so no SQL quotes it."""
+    return f"{topic} {b2a_base64(payload, newline=False).decode()}"
+
+
 def command(name: str, topic: str, payload: bytes) -> str:
-    """Return the statement that notifies. Letters, digits and ``-_.:+/= `` need no quoting."""
-    return f"NOTIFY {name},'{topic} {b2a_base64(payload, newline=False).decode()}'"
+    """Return the statement that notifies."""
+    return f"NOTIFY {name},'{text(topic, payload)}'"
 
 
 def decode(body: str) -> bytes:
@@ -62,7 +67,7 @@ def distinct(commands: Sequence[str]) -> Sequence[str]:
     if len(set(commands)) == len(commands):
         return commands
     apart: list[str] = []
-    for number, text in enumerate(commands):
-        head, _, tail = text.rpartition(" ")
+    for number, each in enumerate(commands):
+        head, _, tail = each.rpartition(" ")
         apart.append(f"{head}#{number} {tail}")
     return apart

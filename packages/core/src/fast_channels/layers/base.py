@@ -12,9 +12,17 @@ from typing import Any, Final, Unpack
 from fast_channels.exceptions import ChannelNotFound, InvalidChannelLayerError
 from fast_channels.layers.backend import Backend
 from fast_channels.layers.channel import LocalChannel
-from fast_channels.layers.codec import Entry, Frames, OpenFrames
+from fast_channels.layers.codec import (
+    FRAGMENT,
+    OVERHEAD,
+    Entry,
+    Frames,
+    OpenFrames,
+    encode_entries,
+)
 from fast_channels.layers.compat import ChannelsNames
 from fast_channels.layers.counters import Durations
+from fast_channels.layers.fragments import split
 from fast_channels.layers.health import Health, examine
 from fast_channels.layers.history import check_id, decode_since
 from fast_channels.layers.jobs import JobQueues, Lease
@@ -28,6 +36,7 @@ from fast_channels.layers.names import (
     check_group,
     group_topic,
     history_topic,
+    new_node,
 )
 from fast_channels.layers.options import LayerOptions, OptionKeywords, Patterns
 from fast_channels.layers.replay import Replay
@@ -66,6 +75,8 @@ class BaseChannelLayer(ChannelsNames, KeptGroups):
             }
         )
         self._make_frames = _frame_maker(self.options)
+        self._unnumbered = new_node()
+        """Named in frames that ``frames_for`` makes: numbers are for those of a session."""
         # Sending what was accepted may take the timeout, and so may saying goodbye.
         self._sessions = Sessions(self, self._new_session, 2 * self.options.send_timeout)
         self._session = self._sessions.current
@@ -288,6 +299,27 @@ class BaseChannelLayer(ChannelsNames, KeptGroups):
             await session.sending.send_kept(history_topic(self.options.prefix, group), entry)
         else:
             await session.sending.send(group_topic(self.options.prefix, group), entry)
+
+    def frames_for(
+        self, group: str, message: ChannelMessage, limit: int
+    ) -> tuple[str, list[bytes]]:
+        """Return the group's topic, and what reaches its members when somebody else publishes it
+        there: payloads of at most ``limit`` bytes, all of them and in this order.
+
+        For a send that is a part of something else, which may come late or never: the frames of
+        this process do not miss it. Raises as ``group_send``, and ``ValueError`` for a durable
+        group, whose history would lack it, before any I/O.
+        """
+        check_group(group)
+        if self.options.history is not None and self.options.history_of(group) is not None:
+            raise ValueError(f"group {group!r} has a history, which would lack this message")
+        topic = group_topic(self.options.prefix, group)
+        payload = encode_message(message, self.options.max_message_size)
+        body, frames = encode_entries([Entry(payload)]), self._make_frames()
+        if len(body) + OVERHEAD <= limit:
+            return topic, [frames.encode(topic, self._unnumbered, 0, 0, body)]
+        node, pieces = new_node(), enumerate(split(body, limit), 1)
+        return topic, [frames.encode(topic, node, seq, 0, piece, FRAGMENT) for seq, piece in pieces]
 
     # --- looking ------------------------------------------------------------------------------
 
