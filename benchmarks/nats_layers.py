@@ -1,4 +1,4 @@
-"""The NATS layer against nats-py itself.
+"""The NATS layer against nats-py itself, and against peers on Redis.
 
 One private nats-server on loopback, uvloop, messages of 100 bytes; CPU is that of the measured
 Python process.
@@ -6,6 +6,8 @@ Python process.
 - one group: 64 concurrent senders to one group; nats-py publishes 64 messages and flushes.
 - lone: from one send to its arrival in the same process, median.
 - groups: 10,000 joined one after another, each confirmed by the server; memory for each.
+- any broker: the first case, and 100 members in one process with the sender in another, as
+  redis_layers measures it, against the best of the peers, each on a broker of its own.
 """
 
 import shutil
@@ -17,9 +19,15 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from statistics import median
 
-from benchmarks.processes import OURS, in_turns, is_open
+from benchmarks.processes import OURS, in_turns, install, is_open
+from benchmarks.redis_layers import WANTED, redis_server
 from benchmarks.table import Row, compare
 from benchmarks.table import measure as text
+
+MORE = {
+    "fast-channels-redis": ("fast-channels[redis]==1.1.0", "hiredis"),
+    "broadcaster": ("broadcaster[redis]>=0.3.1,<0.4", "redis<5.3"),  # it hears nothing with newer
+}
 
 
 def rows() -> Iterator[Row]:
@@ -44,6 +52,36 @@ def rows() -> Iterator[Row]:
         mine, theirs = median(ours["kib"]), median(plain["kib"])
         units = text(mine, "KiB"), text(theirs, "KiB")
         yield Row("nats", "memory of a group", *units, mine, " KiB", at_most=1.5)
+        yield from any_broker(port)
+
+
+def any_broker(port: int) -> Iterator[Row]:
+    """Yield the rows against the best of all peers; ours first, as in every round."""
+    pythons = {name: install(name, *wanted) for name, wanted in (WANTED | MORE).items()}
+    peers = {
+        "channels": "channels-redis",
+        "channels_core": "channels-redis",
+        "litestar": "litestar",
+        "fast_channels": "fast-channels-redis",
+        "broadcaster": "broadcaster",
+    }
+    with redis_server() as redis:
+        sides = [("nats", OURS, port), *((p, pythons[e], redis) for p, e in peers.items())]
+        for case, least in (("one_group", 1.0), ("two_processes", 1.2)):
+            ours, *others = in_turns(
+                *((python, "redis_worker", "uvloop", side, case, at) for side, python, at in sides)
+            )
+            rates = dict(zip(peers, (other["rate"] for other in others), strict=True))
+            best = max(rates, key=lambda name: median(rates[name]))
+            for name, rate in rates.items():
+                yield compare(
+                    "nats",
+                    f"{case.replace('_', ' ')}, {name}{' (best peer)' if name == best else ''}",
+                    ours["rate"],
+                    rate,
+                    "/s",
+                    at_least=least,
+                )
 
 
 @contextmanager

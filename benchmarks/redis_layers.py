@@ -35,14 +35,14 @@ WANTED = {
 PEERS = {
     "litestar": "Litestar",
     "channels": "channels_redis pub/sub",
-    "core": "channels_redis core",
+    "channels_core": "channels_redis core",
 }
 
 
 def rows() -> Iterator[Row]:
     """Yield a row for each comparison."""
     channels, litestar = (install(peer, *wanted) for peer, wanted in WANTED.items())
-    pythons = {"channels": channels, "core": channels, "litestar": litestar}
+    pythons = {"channels": channels, "channels_core": channels, "litestar": litestar}
     with redis_server() as port:
 
         def take(case: str, *sides: str) -> list[dict[str, list[float]]]:

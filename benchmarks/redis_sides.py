@@ -80,12 +80,64 @@ class Channels(Ours):
         await self.layer.flush()
 
 
-class Core(Channels):
-    """channels_redis' other layer, the one that its documentation names first."""
+class ChannelsCore(Channels):
+    """channels_redis' layer over lists and sorted sets."""
 
     async def open(self) -> None:
         layers = importlib.import_module("channels_redis.core")
         self.layer = layers.RedisChannelLayer(hosts=[self.url], capacity=100_000)
+        self.send = self.layer.group_send  # type: ignore[method-assign]  # no call in between
+
+    async def close(self) -> None:
+        await Side.close(self)
+        await self.layer.close_pools()
+
+
+class FastChannels(Channels):
+    """The pub/sub layer of the last release of Fast Channels that had one."""
+
+    async def open(self) -> None:
+        layers = importlib.import_module("fast_channels.layers.redis")
+        self.layer = layers.RedisPubSubChannelLayer(hosts=[self.url])
+        self.send = self.layer.group_send  # type: ignore[method-assign]  # no call in between
+
+
+class Broadcaster(Side):
+    """broadcaster over Redis pub/sub; a message is a dict to its reader."""
+
+    async def open(self) -> None:
+        self.broadcast = importlib.import_module("broadcaster").Broadcast(self.url)
+        await self.broadcast.connect()
+
+    async def member(self, group: str, hit: Hit) -> None:
+        ready = asyncio.Event()
+
+        async def listen() -> None:
+            async with self.broadcast.subscribe(group) as subscriber:
+                ready.set()
+                async for event in subscriber:
+                    hit(json.loads(event.message))
+
+        self.tasks.append(asyncio.get_running_loop().create_task(listen()))
+        await ready.wait()
+
+    async def send(self, group: str, message: dict[str, Any]) -> None:
+        await self.broadcast.publish(group, json.dumps(message))
+
+    async def close(self) -> None:
+        await super().close()
+        await self.broadcast.disconnect()
+
+
+class Nats(Ours):
+    """fast-channels-nats; the port is that of a nats-server."""
+
+    async def open(self) -> None:
+        from fast_channels_nats import NatsChannelLayer
+
+        port = self.url.rpartition(":")[2]
+        self.layer = NatsChannelLayer(f"nats://127.0.0.1:{port}", capacity=100_000)
+        await self.layer.open()
         self.send = self.layer.group_send  # type: ignore[method-assign]  # no call in between
 
 
@@ -243,6 +295,9 @@ SIDES: dict[str, type[Side]] = {
     "floor": Floor,
     "plain": Plain,
     "channels": Channels,
-    "core": Core,
+    "channels_core": ChannelsCore,
     "litestar": Litestar,
+    "fast_channels": FastChannels,
+    "broadcaster": Broadcaster,
+    "nats": Nats,
 }

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 
 from fast_channels.testing import LayerTests
 from fast_channels_nats import NatsChannelLayer
@@ -33,3 +34,8 @@ class TestLayer(LayerTests):
             yield
         finally:
             await asyncio.to_thread(self.server.start)
+
+
+@pytest.mark.long
+class TestLayerOnUvloop(TestLayer):
+    loop_factory = staticmethod(uvloop.new_event_loop)

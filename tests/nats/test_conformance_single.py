@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 
 from fast_channels.testing.conformance import BackendTests, QueueTests
 from fast_channels_nats import NatsBackend
@@ -36,3 +37,8 @@ class TestSingle(BackendTests, QueueTests):
             yield
         finally:
             await asyncio.to_thread(self.server.start)
+
+
+@pytest.mark.long
+class TestSingleOnUvloop(TestSingle):
+    loop_factory = staticmethod(uvloop.new_event_loop)
