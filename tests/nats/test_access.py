@@ -14,8 +14,15 @@ import nkeys
 import pytest
 from tests.waiting import soon
 
-from fast_channels.exceptions import BackendUnavailable, InvalidChannelLayerError
-from fast_channels_nats import NatsChannelLayer
+from fast_channels.exceptions import (
+    BackendUnavailable,
+    InvalidChannelLayerError,
+    MessageTooLarge,
+    PublishFailed,
+)
+from fast_channels.testing.conformance.process import Process
+from fast_channels_nats import NatsBackend, NatsChannelLayer
+from fast_channels_nats.urls import parse_servers
 
 from .conftest import Make
 from .operators import Operator
@@ -295,6 +302,23 @@ async def test_a_smaller_limit_of_the_server_is_told_and_can_be_said(
         assert await soon(layer.receive(channel)) == large
         await layer.send("jobs", large)
         assert await soon(layer.receive("jobs")) == large
+
+
+async def test_only_what_is_above_the_limit_is_refused(server: Server, prefix: str) -> None:
+    backend = NatsBackend(parse_servers(server.url, max_payload=5_000))
+    process = Process(backend, 15)
+    await backend.open(process)
+    try:
+        topic = f"{prefix}:g.room"
+        await process.subscribe(topic)
+        with pytest.raises(PublishFailed) as caught:
+            await process.publish(topic, b"one", b"x" * 5_001, b"x" * 5_000)
+        assert [(index, type(error)) for index, error in caught.value.errors.items()] == [
+            (1, MessageTooLarge)
+        ]
+        assert await process.expect(topic, 2) == [b"one", b"x" * 5_000]
+    finally:
+        await process.close()
 
 
 async def test_what_does_not_speak_nats_is_told(make: Make) -> None:
