@@ -10,8 +10,16 @@ from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 from fast_channels.exceptions import BackendUnavailable, MessageTooLarge, PublishFailed
-from fast_channels.layers import Inbox, InMemoryChannelLayer, Publication
+from fast_channels.layers import (
+    Append,
+    Inbox,
+    InMemoryChannelLayer,
+    Page,
+    Position,
+    Publication,
+)
 from fast_channels.layers.in_memory import MemoryBackend, MemoryBroker, MemoryJob, MemoryQueues
+from fast_channels.layers.in_memory_history import MemoryHistory
 
 logger = logging.getLogger(__name__)
 
@@ -45,22 +53,22 @@ class Gate:
         self.shut = False
         self._inbox = inbox
         self._backend = backend
-        self.held: list[Publication] = []
+        self.held: list[tuple[str, bytes, Position | None]] = []
 
-    def deliver(self, topic: str, payload: bytes, /) -> None:
+    def deliver(self, topic: str, payload: bytes, position: Position | None = None, /) -> None:
         if self.shut:
-            self.held.append(Publication(topic, payload))
+            self.held.append((topic, payload, position))
         else:
-            self._inbox.deliver(topic, payload)
+            self._inbox.deliver(topic, payload, position)
 
     def gap(self, cause: Exception, topics: Collection[str] | None = None, /) -> None:
         """Tell the gap, then deliver what was held."""
         self._inbox.gap(cause, topics)
         self.shut = False
         held, self.held = self.held, []
-        for topic, payload in held:
+        for topic, payload, position in held:
             if topic in self._backend.topics:
-                self._inbox.deliver(topic, payload)
+                self._inbox.deliver(topic, payload, position)
 
     def forget(self) -> None:
         self.held.clear()
@@ -71,12 +79,13 @@ class BreakableBackend(MemoryBackend):
 
     max_payload = 300_000
     make_queues: ClassVar[type["BreakableQueues"]]
+    make_history: ClassVar[type["BreakableHistory"]]
 
     def __init__(self, broker: BreakableBroker) -> None:
         self.broker = broker
         self.url = f"memory://user:{PASSWORD}@broker"
         self.jobs = self.make_queues(self)
-        super().__init__(broker, self.jobs)
+        super().__init__(broker, self.jobs, self.make_history(self))
         self.connected = False
         self.gate: Gate | None = None
         self.repairing: asyncio.Task[None] | None = None
@@ -174,6 +183,30 @@ class BreakableBackend(MemoryBackend):
         self.gate.gap(BackendUnavailable("the connection was lost"))
 
 
+class BreakableHistory(MemoryHistory):
+    """History over the connection of a breakable backend."""
+
+    def __init__(self, backend: BreakableBackend) -> None:
+        super().__init__(backend.broker)
+        self.backend = backend
+
+    async def publish(self, appends: Sequence[Append], /) -> None:
+        await self.backend.round_trip()
+        await super().publish(appends)
+
+    async def read(self, topic: str, after: Position | None, limit: int, /) -> Page:
+        await self.backend.round_trip()
+        return await super().read(topic, after, limit)
+
+    async def last(self, topic: str, count: int, /) -> Page:
+        await self.backend.round_trip()
+        return await super().last(topic, count)
+
+    async def clear(self, prefix: str, /) -> None:
+        await self.backend.round_trip()
+        await super().clear(prefix)
+
+
 class BreakableQueues(MemoryQueues):
     """Worker queues over the connection of a breakable backend."""
 
@@ -219,3 +252,4 @@ class BreakableQueues(MemoryQueues):
 
 
 BreakableBackend.make_queues = BreakableQueues
+BreakableBackend.make_history = BreakableHistory

@@ -12,19 +12,26 @@ from typing import Any, Final, TypeVar
 import pytest
 
 from fast_channels.layers import Backend
-from fast_channels.testing import BackendTests, QueueTests
+from fast_channels.testing import BackendTests, HistoryTests, QueueTests
 
-from .breakable import CAPACITY, PASSWORD, BreakableBackend, BreakableBroker, BreakableQueues
+from .breakable import (
+    CAPACITY,
+    PASSWORD,
+    BreakableBackend,
+    BreakableBroker,
+    BreakableHistory,
+    BreakableQueues,
+)
 from .layers import CutBackend, CutLayer, CutLayerTests
 
 C = TypeVar("C", bound=type[Any])
 
 
-class Subject(BackendTests, QueueTests):
+class Subject(BackendTests, QueueTests, HistoryTests):
     """Every clause has a broker of its own, so nothing that a mutant spoils outlives the clause."""
 
     __test__ = False
-    capabilities = frozenset({"queues"})
+    capabilities = frozenset({"queues", "history"})
     queue_capacity = CAPACITY
     redelivers = True
     secret = PASSWORD
@@ -32,6 +39,7 @@ class Subject(BackendTests, QueueTests):
     limit = 3.0
     quiet = 0.01
     short_expiry = 0.02
+    short_ttl = 0.1
     kind: Callable[[BreakableBroker], Backend] = BreakableBackend
 
     @property
@@ -96,6 +104,8 @@ def _suite(mutant: type[Any]) -> type[AnySubject]:
     made: type[Any] = mutant
     if issubclass(mutant, BreakableQueues):
         made = type(mutant.__name__, (BreakableBackend,), {"make_queues": mutant})
+    if issubclass(mutant, BreakableHistory):
+        made = type(mutant.__name__, (BreakableBackend,), {"make_history": mutant})
     if issubclass(mutant, CutBackend):
         made = type(mutant.__name__, (CutLayer,), {"backend_class": mutant})
     if issubclass(made, CutLayer):

@@ -8,16 +8,17 @@ from typing import ClassVar
 import uvloop
 
 from fast_channels.layers import Backend, InMemoryChannelLayer
-from fast_channels.testing import BackendTests, QueueTests
+from fast_channels.testing import BackendTests, HistoryTests, QueueTests
 
 from .breakable import CAPACITY, PASSWORD, BreakableBackend, BreakableBroker
 
 
-class TestMemory(BackendTests, QueueTests):
-    capabilities = frozenset({"queues"})
+class TestMemory(BackendTests, QueueTests, HistoryTests):
+    capabilities = frozenset({"queues", "history"})
     no_outage = "the memory broker lives in this process and cannot be unreachable"
     queue_capacity = CAPACITY
     short_expiry = 0.05
+    short_ttl = 0.1
     quiet = 0.02
     layer: ClassVar = InMemoryChannelLayer(queue_capacity=CAPACITY)
 
@@ -29,12 +30,13 @@ class TestMemoryOnUvloop(TestMemory):
     loop_factory: Callable[[], asyncio.AbstractEventLoop] = staticmethod(uvloop.new_event_loop)
 
 
-class TestBreakable(BackendTests, QueueTests):
-    capabilities = frozenset({"queues"})
+class TestBreakable(BackendTests, QueueTests, HistoryTests):
+    capabilities = frozenset({"queues", "history"})
     queue_capacity = CAPACITY
     redelivers = True
     secret = PASSWORD
     short_expiry = 0.05
+    short_ttl = 0.1
     quiet = 0.02
     broker: ClassVar = BreakableBroker()
 

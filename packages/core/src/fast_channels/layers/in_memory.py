@@ -150,9 +150,14 @@ class MemoryQueues:
 class MemoryBackend(Backend):
     """Topics inside one process."""
 
-    def __init__(self, broker: MemoryBroker, queues: MemoryQueues | None = None) -> None:
+    def __init__(
+        self,
+        broker: MemoryBroker,
+        queues: MemoryQueues | None = None,
+        history: MemoryHistory | None = None,
+    ) -> None:
         self.queues = self._queues = queues
-        self.history = MemoryHistory(broker)
+        self.history = history
         self._broker = broker
         self.topics: set[str] = set()
         self._inbox: Inbox | None = None
@@ -250,7 +255,8 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
     def create_backend(self) -> MemoryBackend:
         """Return a backend on this layer's broker."""
-        return MemoryBackend(self._broker, MemoryQueues(self, self._broker))
+        history = MemoryHistory(self._broker)
+        return MemoryBackend(self._broker, MemoryQueues(self, self._broker), history)
 
     def __repr__(self) -> str:
         return f"<InMemoryChannelLayer {self._url or 'of its own'}>"

@@ -1,7 +1,8 @@
 """For tests: clients of an ASGI application, and the conformance kit for backends and layers.
 
 The clients talk to the application in the same event loop, without a server. The kit
-(``BackendTests``, ``QueueTests``, ``LayerTests``) needs pytest and is loaded when first asked for.
+(``BackendTests``, ``QueueTests``, ``HistoryTests``, ``LayerTests``) needs pytest and is loaded when
+first asked for.
 """
 
 import importlib
@@ -13,11 +14,12 @@ from fast_channels.testing.http import HttpCommunicator
 from fast_channels.testing.websocket import WebsocketCommunicator
 
 if TYPE_CHECKING:
-    from fast_channels.testing.conformance import BackendTests, LayerTests, QueueTests
+    from fast_channels.testing.conformance import BackendTests, HistoryTests, LayerTests, QueueTests
 
 __all__ = [
     "ApplicationCommunicator",
     "BackendTests",
+    "HistoryTests",
     "HttpCommunicator",
     "LayerTests",
     "QueueTests",
