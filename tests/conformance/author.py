@@ -26,11 +26,11 @@ class TestMine(BackendTests):
 
 EVERYTHING: Final = """\
 from fast_channels.layers import InMemoryChannelLayer
-from fast_channels.testing import BackendTests, LayerTests, QueueTests
+from fast_channels.testing import BackendTests, HistoryTests, LayerTests, QueueTests
 
 
-class TestMine(BackendTests, QueueTests, LayerTests):
-    capabilities = frozenset({"queues"})
+class TestMine(BackendTests, QueueTests, HistoryTests, LayerTests):
+    capabilities = frozenset({"queues", "history"})
     no_outage = "the broker lives in this process"
 
     def build(self):

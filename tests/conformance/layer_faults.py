@@ -35,8 +35,8 @@ class Changes(Mutant):
     async def send(self, channel, message):
         await super().send(channel, self.change(message))
 
-    async def group_send(self, group, message, *, exclude=None):
-        await super().group_send(group, self.change(message), exclude=exclude)
+    async def group_send(self, group, message, *, exclude=None, id=None):
+        await super().group_send(group, self.change(message), exclude=exclude, id=id)
 
 
 def without(*names, **others):

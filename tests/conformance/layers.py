@@ -8,13 +8,23 @@ from functools import cached_property
 from typing import Any
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels.layers import BaseChannelLayer, Channel, ChannelLayer, Inbox, Publication
+from fast_channels.layers import (
+    Append,
+    BaseChannelLayer,
+    Channel,
+    ChannelLayer,
+    Inbox,
+    Page,
+    Position,
+    Publication,
+)
 from fast_channels.layers.in_memory import (
     InMemoryChannelLayer,
     MemoryBackend,
     MemoryBroker,
     MemoryQueues,
 )
+from fast_channels.layers.in_memory_history import MemoryHistory
 from fast_channels.testing import LayerTests
 
 
@@ -57,11 +67,33 @@ class CutQueues(MemoryQueues):
         await super().put(queue, payload, expires_in)
 
 
+class CutHistory(MemoryHistory):
+    """History at the end of a wire."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__(wire.broker)
+        self.wire = wire
+
+    async def publish(self, appends: Sequence[Append], /) -> None:
+        self.wire.check()
+        await super().publish(appends)
+
+    async def read(self, topic: str, after: Position | None, limit: int, /) -> Page:
+        self.wire.check()
+        return await super().read(topic, after, limit)
+
+    async def last(self, topic: str, count: int, /) -> Page:
+        self.wire.check()
+        return await super().last(topic, count)
+
+
 class CutBackend(MemoryBackend):
     """A memory backend at the end of a wire."""
 
-    def __init__(self, wire: Wire, queues: CutQueues | None = None) -> None:
-        super().__init__(wire.broker, queues)
+    def __init__(
+        self, wire: Wire, queues: CutQueues | None = None, history: "CutHistory | None" = None
+    ) -> None:
+        super().__init__(wire.broker, queues, history)
         self.wire = wire
 
     async def open(self, inbox: Inbox, /) -> None:
@@ -95,19 +127,21 @@ class CutLayer(BaseChannelLayer):
     """A layer at the end of a wire."""
 
     backend_class: type[CutBackend] = CutBackend
+    history_class: type[CutHistory] = CutHistory
 
     def __init__(self, wire: Wire, **options: Any) -> None:
         super().__init__(**options)
         self.wire = wire
 
     def create_backend(self) -> CutBackend:
-        return self.backend_class(self.wire, CutQueues(self, self.wire))
+        history = self.history_class(self.wire)
+        return self.backend_class(self.wire, CutQueues(self, self.wire), history)
 
 
 class CutLayerTests(LayerTests):
     """The suite for layers at the end of a wire."""
 
-    capabilities = frozenset({"queues"})
+    capabilities = frozenset({"queues", "history"})
     quiet = 0.02
     layer_class: type[CutLayer] = CutLayer
 
@@ -194,7 +228,7 @@ class TwoLayers:
 class MemoryLayerTests(LayerTests):
     """The suite for memory layers; mutants replace ``layer_class``."""
 
-    capabilities = frozenset({"queues"})
+    capabilities = frozenset({"queues", "history"})
     no_outage = "the broker is this process"
     layer_class: type[InMemoryChannelLayer] = InMemoryChannelLayer
 

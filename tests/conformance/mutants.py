@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from . import mutants_of_delivery as mutants_of_delivery
+from . import mutants_of_history as mutants_of_history
 from . import mutants_of_layer_bounds as mutants_of_layer_bounds
 from . import mutants_of_layer_channels as mutants_of_layer_channels
 from . import mutants_of_layer_groups as mutants_of_layer_groups
+from . import mutants_of_layer_history as mutants_of_layer_history
 from . import mutants_of_layer_life as mutants_of_layer_life
 from . import mutants_of_life as mutants_of_life
 from . import mutants_of_outages as mutants_of_outages

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Collection
 from typing import Any
 
+from fast_channels.exceptions import HistoryLost
 from fast_channels.layers.backend import Position
 from fast_channels.layers.counters import Counters
 from fast_channels.layers.cursor import Cursor, Durable, Item, fresh
@@ -155,9 +156,10 @@ class DurableTopics:
                         continue
                     del behind[mailbox.name]
                 elif full:
-                    behind[mailbox.name] = cursor = Cursor(mailbox, before)
+                    here = before or Position(position.epoch, position.offset - 1)
+                    behind[mailbox.name] = cursor = Cursor(mailbox, here)
                     if durable.base is None:
-                        durable.remember(item, before)
+                        durable.remember(item, here)
                     self.replay.schedule(durable, cursor)
                     continue
                 if exclude is None or mailbox.name != exclude:
@@ -166,13 +168,22 @@ class DurableTopics:
             pending.index = index
             self._counters.delivered += delivered
 
+    def _renewed(self, durable: Durable, before: Position) -> None:
+        """The history is another one than a moment ago: what was between is lost."""
+        durable.lost()
+        durable.forget_tail()
+        durable.position = None
+        name, behind = durable.name, durable.behind
+        live = [each for each in durable.inside.members.values() if each.name not in behind]
+        cause = HistoryLost(f"the history of {name} is another one than that of {before.epoch}")
+        self.replay.tell_lost(cause, durable, live)
+
     def _begin(self, pending: "_Live") -> bool:
         """Note where the topic is now; False for an entry that came before."""
         durable, position = pending.durable, pending.item.position
         before = durable.position
         if before is not None and before.epoch != position.epoch:
-            durable.lost()  # another history than a moment ago
-            self._fall_behind(_Turn(durable, self._fall_behind), 0, 0.0)
+            self._renewed(durable, before)
         elif before is not None and position.offset <= before.offset:
             self._counters.repeated += 1
             return False

@@ -20,7 +20,7 @@ from fast_channels.layers.counters import LossReport
 from fast_channels.layers.cursor import LARGEST_PAGE, Cursor, Durable, Item, fresh
 from fast_channels.layers.history import Message
 from fast_channels.layers.hub import CLOCK_EVERY, TURN_MEMBERS, TURN_SECONDS
-from fast_channels.layers.mailbox import KEPT, gap_message
+from fast_channels.layers.mailbox import KEPT, Mailbox, gap_message
 from fast_channels.layers.options import LayerOptions
 
 logger = logging.getLogger("fast_channels.layers")
@@ -248,13 +248,19 @@ class Replay:
         items = self.items(durable.name, page.entries)
         durable.sized(len(page.entries), sum(len(item.payload) for item in items))
         members = [each for each in read.cursors if self._current(durable, each)]
-        if lost is not None and members:
-            self._note_gap(lost, [durable.name])
+        if lost is not None:
+            self.tell_lost(lost, durable, [cursor.mailbox for cursor in members])
         for cursor in members:
             cursor.asked = False
-            if lost is not None and self._gaps:
-                cursor.mailbox.put_gap(dict(gap_message(durable.inside.group)))
             self.give(durable, cursor, page, items, read.generation)
+
+    def tell_lost(self, cause: Exception, durable: Durable, members: list[Mailbox]) -> None:
+        """The members are told that something is gone for good, where the layer's gaps are on."""
+        if members:
+            self._note_gap(cause, [durable.name])
+        if self._gaps:
+            for mailbox in members:
+                mailbox.put_gap(dict(gap_message(durable.inside.group)))
 
     def give(
         self, durable: Durable, cursor: Cursor, page: Page, items: list[Item], generation: int

@@ -29,6 +29,10 @@ class BrokerSuite(Suite):
     """False where topics live on several servers, so that what one process sends keeps its order on
     each topic only: clauses about the order across them are skipped, and fences wait ``quiet``."""
 
+    exact_history: ClassVar[bool] = True
+    """False where the broker drops old entries of a history when it suits it (``History.exact``):
+    clauses about ``keep`` and ``ttl`` are skipped."""
+
     unavailable_within: float = 10.0
     """Seconds within which calls fail while the broker cannot be reached."""
 

@@ -47,10 +47,6 @@ class Keeper:
 class HistorySuite(BackendSuite):
     """A suite over histories."""
 
-    exact_history: bool = True
-    """False: the broker drops old entries when it suits it (``History.exact``), and the clauses
-    about ``keep`` and ``ttl`` are skipped."""
-
     short_ttl: float = 0.5
     """Seconds: the shortest time after which your broker can drop an entry."""
 

@@ -4,6 +4,7 @@ from fast_channels.testing.conformance.layer_bounds import BoundClauses
 from fast_channels.testing.conformance.layer_cancelling import CancellingClauses
 from fast_channels.testing.conformance.layer_channels import ChannelClauses
 from fast_channels.testing.conformance.layer_groups import GroupClauses
+from fast_channels.testing.conformance.layer_history import HistoryClauses
 from fast_channels.testing.conformance.layer_hostile import HostileClauses
 from fast_channels.testing.conformance.layer_life import LayerLifeClauses
 from fast_channels.testing.conformance.layer_messages import MessageClauses
@@ -22,6 +23,7 @@ class LayerTests(
     BoundClauses,
     CancellingClauses,
     QueueClauses,
+    HistoryClauses,
     PrefixClauses,
     HostileClauses,
     ThreadClauses,
