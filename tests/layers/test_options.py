@@ -32,6 +32,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         "gaps": False,
         "history": None,
         "durable_channels": False,
+        "presence_lease": 15.0,
     }
 
 

@@ -26,7 +26,7 @@ from fast_channels.layers.jobs import Lease
 from fast_channels.layers.link import Link, LinkConnection
 from fast_channels.layers.names import is_history_topic
 from fast_channels.layers.options import LayerOptions
-from fast_channels.layers.protocol import Channel, ChannelLayer, HistoryLayer
+from fast_channels.layers.protocol import Channel, ChannelLayer, HistoryLayer, PresenceLayer
 from fast_channels.layers.registry import (
     ChannelLayerRegistry,
     channel_layers,
@@ -59,6 +59,7 @@ __all__ = [
     "Message",
     "Page",
     "Position",
+    "PresenceLayer",
     "Publication",
     "WorkerQueues",
     "channel_layers",

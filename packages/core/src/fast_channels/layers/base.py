@@ -3,7 +3,7 @@
 import asyncio
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from threading import get_ident
@@ -23,6 +23,7 @@ from fast_channels.layers.codec import (
 from fast_channels.layers.compat import ChannelsNames
 from fast_channels.layers.counters import Durations
 from fast_channels.layers.fragments import split
+from fast_channels.layers.group_views import GroupViews, role_of
 from fast_channels.layers.health import Health, examine
 from fast_channels.layers.history import check_id, decode_since
 from fast_channels.layers.jobs import JobQueues, Lease
@@ -48,7 +49,7 @@ from fast_channels.type_defs import ChannelMessage
 _layers: "weakref.WeakSet[BaseChannelLayer]" = weakref.WeakSet()
 
 
-class BaseChannelLayer(ChannelsNames, KeptGroups):
+class BaseChannelLayer(ChannelsNames, KeptGroups, GroupViews):
     """A channel layer over a ``Backend``; subclasses say which one, in ``create_backend``.
 
     It opens at first use, works from any number of event loops (each has its own session, and a
@@ -236,26 +237,41 @@ class BaseChannelLayer(ChannelsNames, KeptGroups):
 
     # --- groups -------------------------------------------------------------------------------
 
-    async def group_add(self, group: str, channel: str, *, since: str | None = None) -> None:
+    async def group_add(
+        self,
+        group: str,
+        channel: str,
+        *,
+        since: str | None = None,
+        presence: Mapping[str, Any] | None = None,
+        watch: bool = False,
+    ) -> None:
         """The channel is a member: a ``group_send`` that starts from now on reaches it.
 
         In a durable group it first gets what came after the position ``since``, or the newest
         messages (``"last:20"``), in order and each once. ``HistoryLost`` if that is gone (it is no
         member then), ``ValueError`` for no position of this group. For a channel of another process
         its process is asked; ``ChannelNotFound`` if that is gone.
+
+        With ``presence``, a dict of at most 4,096 bytes, it is present, which ``presence(group)``
+        tells others; adding it again changes that. With ``watch`` it gets a ``presence.join`` or
+        ``presence.leave`` message whenever that changes.
         """
         check_group(group)
         check_channel(channel)
         where = None if since is None else decode_since(self.kept_topic(group), since)
+        role = None
+        if presence is not None or watch:
+            role = role_of(channel, presence, watch)
         session = self._session() or await self._open()
         mailbox = session.hub.mailboxes.get(channel)
         node = channel_node(channel)
         if mailbox is None and node is None:
             mailbox = session.groups.relay(channel, JobQueues(session, self.options, self).put)
         if mailbox is not None:
-            await session.groups.join(group, mailbox, where)
+            await session.join(group, mailbox, where, role)
         elif node != session.node:
-            await session.ask("add", group, channel, since)
+            await session.control.request("add", group, channel, since, role)
         else:
             session.missed(channel)
 
@@ -269,7 +285,7 @@ class BaseChannelLayer(ChannelsNames, KeptGroups):
             session.groups.leave(group, channel)
         else:
             try:
-                await session.ask("discard", group, channel)
+                await session.control.request("discard", group, channel)
             except ChannelNotFound:
                 pass  # a process that has ended is in no group
 

@@ -18,6 +18,8 @@ FRAGMENT: Final = 2
 PLAIN: Final = b"{"
 CONTROL: Final = "!"
 """The target of a message that is for the node itself; no channel can have this name."""
+PRESENCE: Final = "!p"
+"""The target of what nodes tell each other about presence; no channel can have this name."""
 
 OVERHEAD: Final = 160
 """Bytes that a frame adds to its body at most, sealing included."""

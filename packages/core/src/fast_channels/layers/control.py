@@ -20,18 +20,20 @@ from fast_channels.layers.names import (
     check_node,
     node_topic,
 )
+from fast_channels.layers.presence_wire import MAX_PRESENCE, Role, check_value
 
 logger = logging.getLogger("fast_channels.layers")
 
-MAX_SIZE: Final = 4_096
-"""Bytes of a control message; its longest parts are two names."""
+MAX_SIZE: Final = 4_096 + MAX_PRESENCE
+"""Bytes of a control message; its longest parts are a presence and two names."""
 
 LOST: Final = "lost: "
 """What an answer begins with where the history does not reach back."""
 
 Send = Callable[[str, Entry], Awaitable[None]]
-Change = Callable[[str, str, str, Any], Awaitable[None]]
-"""Called with ``"add"`` or ``"discard"``, a group, a channel of this node, and since when."""
+Change = Callable[[str, str, str, Any, Role | None], Awaitable[None]]
+"""Called with ``"add"`` or ``"discard"``, a group, a channel of this node, since when, and how it
+joins."""
 
 
 class Control:
@@ -48,7 +50,12 @@ class Control:
         self._answering: set[asyncio.Task[None]] = set()
 
     async def request(
-        self, action: str, group: str, channel: str, since: str | None = None
+        self,
+        action: str,
+        group: str,
+        channel: str,
+        since: str | None = None,
+        role: Role | None = None,
     ) -> None:
         """The channel's node has done it.
 
@@ -61,6 +68,8 @@ class Control:
         message: dict[str, Any] = {"type": action, "group": group, "channel": channel}
         if since is not None:
             message["since"] = since
+        if role is not None:
+            message |= role._asdict()
         deadline = asyncio.get_running_loop().time() + self._timeout
         try:
             await self._tell(channel_node(channel) or "", {**message, "number": number})
@@ -112,7 +121,8 @@ class Control:
                 check_channel(message.get("channel"))
             except TypeError as error:
                 raise ValueError(str(error)) from error
-            task = asyncio.get_running_loop().create_task(self._answer(sender, message))
+            role = _role(message)
+            task = asyncio.get_running_loop().create_task(self._answer(sender, message, role))
             self._answering.add(task)
             task.add_done_callback(self._answering.discard)
         else:
@@ -128,11 +138,11 @@ class Control:
             if not answer.done():
                 answer.set_result("the layer was closed")
 
-    async def _answer(self, sender: str, message: dict[str, Any]) -> None:
+    async def _answer(self, sender: str, message: dict[str, Any], role: Role | None) -> None:
         error = ""
         try:
-            since = message.get("since")
-            await self._change(message["type"], message["group"], message["channel"], since)
+            change = message["type"], message["group"], message["channel"]
+            await self._change(*change, message.get("since"), role)
         except ChannelNotFound:
             error = "gone"
         except HistoryLost as failure:
@@ -149,3 +159,14 @@ class Control:
     async def _tell(self, node: str, message: dict[str, Any]) -> None:
         payload = encode_message(message, MAX_SIZE)
         await self._send(node_topic(self._prefix, node), Entry(payload, CONTROL))
+
+
+def _role(message: dict[str, Any]) -> Role | None:
+    presence, watch = message.get("presence"), message.get("watch", False)
+    if presence is None and watch is False:
+        return None
+    if not isinstance(presence, bytes | None) or not isinstance(watch, bool):
+        raise ValueError(f"control message has a malformed presence: {message!r:.100}")
+    if presence is not None:
+        check_value(presence)
+    return Role(presence, watch)

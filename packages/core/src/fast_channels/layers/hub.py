@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
+from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers.counters import LossReport
 from fast_channels.layers.mailbox import Mailbox, Message, gap_message
 from fast_channels.layers.messages import decode_message, is_flat
@@ -35,12 +36,14 @@ MAX_BACKLOG: Final = 64 * 1_048_576
 class Topic:
     """One topic's members and what was last seen on it."""
 
-    __slots__ = ("behind", "current", "group", "members", "seen", "telling")
+    __slots__ = ("behind", "current", "group", "members", "missed", "seen", "telling")
 
     def __init__(self, name: str) -> None:
         self.telling = False
         """A gap message for messages dropped here waits to be put: one tells them all."""
         self.group = topic_group(name)
+        self.missed: Callable[[str | None], None] | None = None
+        """Told of a loss, and on which node's frames (None: any), in place of members."""
         self.members: dict[str, Mailbox] = {}
         self.behind: dict[str, Any] | None = None
         """Of a durable group: the cursors of members that have not everything yet, by channel."""
@@ -96,6 +99,8 @@ class Hub:
         self._busy = False
         """A turn is running, or scheduled."""
         self._caught_up: asyncio.Future[None] | None = None
+        self.left: Callable[[str, str], None] | None = None
+        """Told of the topic and the channel when a member has left."""
 
     def join(self, topic: str, mailbox: Mailbox) -> Topic:
         """The mailbox is a member of the topic, which is returned."""
@@ -122,6 +127,8 @@ class Hub:
             record.behind.pop(channel, None)
         if mailbox.topics is not None:
             mailbox.topics.discard(topic)
+        if self.left is not None:
+            self.left(topic, channel)
         return not record.members
 
     def forget(self, topic: str) -> None:
@@ -129,7 +136,7 @@ class Hub:
         record = self.topics.get(topic)
         if record is not None:
             record.seen.forget()
-            if not record.members:
+            if not record.members and record.missed is None:
                 del self.topics[topic]
 
     def group(self, topic: Topic, payload: bytes, message: Message, exclude: str | None) -> None:
@@ -150,6 +157,10 @@ class Hub:
         pending.own = own
         self._enqueue(pending)
 
+    def some(self, topic: Topic, members: list[Mailbox], payload: bytes) -> None:
+        """These members get the message in their turn, unless they leave the group before."""
+        self._enqueue(Pending(topic, members, decode_message(payload), payload))
+
     def gap(self, topic: Topic) -> None:
         """Every member is told, in its turn, that it may have missed messages."""
         members = topic.snapshot() if topic.group is not None else list(self.mailboxes.values())
@@ -164,7 +175,7 @@ class Hub:
         for name in names:
             topic = self.topics.get(name)
             if topic is not None and topic.group is None:
-                own = topic if topic.behind is None else own
+                own = own if topic.missed or topic.behind is not None else topic
             elif topic is not None and topic.members and topic.behind is None:
                 self.gap(topic)
         if own is not None:
@@ -189,12 +200,23 @@ class Hub:
         """True when so much waits that local senders had better wait."""
         return len(self._pending) > HIGH_WATER
 
-    async def catch_up(self) -> None:
-        """Wait until most of what waits has reached its members."""
-        while self.behind:
-            if self._caught_up is None:
-                self._caught_up = self._loop.create_future()
-            await asyncio.shield(self._caught_up)
+    async def catch_up(self, timeout: float) -> None:
+        """Wait until most of what waits has reached its members.
+
+        Raises ``BackendUnavailable`` after ``timeout`` seconds: a send has failed.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while self.behind:
+                    if self._caught_up is None:
+                        self._caught_up = self._loop.create_future()
+                    await asyncio.shield(self._caught_up)
+        except TimeoutError:
+            self._counters.failed += 1
+            raise BackendUnavailable(
+                f"this process could not fan out what it has within {timeout:g} s; "
+                "the message was not sent"
+            ) from None
 
     def clear(self) -> None:
         """Nothing waits any more, and every mailbox is empty."""

@@ -6,7 +6,6 @@ sent by a layer that keeps it (plain JSON). Both are live before anybody is a me
 
 import asyncio
 
-from fast_channels.exceptions import ChannelNotFound
 from fast_channels.layers.backend import Position
 from fast_channels.layers.durable import DurableTopics
 from fast_channels.layers.hub import Hub
@@ -117,16 +116,6 @@ class Memberships:
             for channel, mailbox in list(topic.members.items()):
                 self.leave_all(mailbox)
                 self._relays.left(channel)
-
-    async def change(self, action: str, group: str, channel: str, since: Since) -> None:
-        """Another node asks for a change of one of this node's channels."""
-        if action == "discard":
-            self.leave(group, channel)
-            return
-        mailbox = self._hub.mailboxes.get(channel)
-        if mailbox is None:
-            raise ChannelNotFound(f"channel {channel!r} does not exist any more")
-        await self.join(group, mailbox, since)
 
     def _part(self, topic: str, channel: str) -> None:
         record = self._hub.topics.get(topic)

@@ -66,6 +66,14 @@ def encode_message(message: object, max_size: int) -> bytes:
     return payload
 
 
+def encode_dict(value: object, name: str) -> bytes:
+    """Return the bytes of a dict that is part of a message; ``TypeError`` names what is wrong."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} must be a dict, got {type(value).__name__}: {value!r:.100}")
+    _check(cast("object", value), name, deep=True)
+    return _encode(value)
+
+
 def decode_message(payload: bytes) -> dict[str, Any]:
     """Return the message; raises ``ValueError`` when the bytes are none."""
     try:

@@ -107,6 +107,16 @@ def node_topic(prefix: str, node: str) -> str:
     return f"{prefix}:n.{node}"
 
 
+def presence_topic(prefix: str, group: str) -> str:
+    """Return the topic that carries changes of who is present in a group."""
+    return f"{prefix}:p.{group}"
+
+
+def beat_topic(prefix: str) -> str:
+    """Return the topic that carries the beats of all nodes that use presence."""
+    return f"{prefix}:b.presence"
+
+
 def queue_name(prefix: str, channel: str) -> str:
     """Return the broker's name of a worker queue."""
     return f"{prefix}:q.{channel}"

@@ -42,6 +42,7 @@ class OptionKeywords(TypedDict, total=False):
     gaps: bool
     history: Patterns[HistoryPolicy] | None
     durable_channels: bool
+    presence_lease: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,8 @@ class LayerOptions:
 
     durable_channels: bool = False
     """Messages to single channels outlast a loss of their process's connection, too."""
+    presence_lease: float = 15.0
+    """Members of a process that gave no sign of life for so long are not present any more."""
 
     _capacities: tuple[tuple[re.Pattern[str], int], ...] = field(init=False, repr=False)
     _overflows: tuple[tuple[re.Pattern[str], Overflow], ...] = field(init=False, repr=False)
@@ -112,7 +115,7 @@ class LayerOptions:
             _positive_int(name, getattr(self, name))
         if self.queue_capacity is not None:
             _positive_int("queue_capacity", self.queue_capacity)
-        for name in ("expiry", "group_expiry", "send_timeout"):
+        for name in ("expiry", "group_expiry", "send_timeout", "presence_lease"):
             _seconds(name, getattr(self, name), positive=True)
         _seconds("linger", self.linger, positive=False)
         _overflow("overflow", self.overflow)

@@ -119,3 +119,35 @@ class HistoryLayer(ChannelLayer, Protocol):
     async def group_position(self, group: str) -> str:
         """Return the end of a durable group: what is sent from now on comes after it."""
         ...
+
+
+@runtime_checkable
+class PresenceLayer(ChannelLayer, Protocol):
+    """A layer that knows who is present in a group."""
+
+    async def group_add(
+        self,
+        group: str,
+        channel: str,
+        *,
+        presence: Mapping[str, Any] | None = None,
+        watch: bool = False,
+    ) -> None:
+        """The channel is a member: a ``group_send`` that starts from now on reaches it.
+
+        With ``presence`` (a dict) it is present, which others see; ``watch``: it gets
+        ``presence.join`` and ``presence.leave``.
+        """
+        ...
+
+    async def presence(self, group: str) -> dict[str, dict[str, Any]]:
+        """Return who is present in the group: the dicts given to ``group_add``, by channel."""
+        ...
+
+    async def group_channels(self, group: str) -> list[str]:
+        """Return the channels that are present in the group at this moment."""
+        ...
+
+    async def group_count(self, group: str) -> int:
+        """Return how many channels are present in the group at this moment."""
+        ...

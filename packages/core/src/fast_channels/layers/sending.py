@@ -3,7 +3,7 @@
 import asyncio
 from typing import Protocol
 
-from fast_channels.exceptions import BackendUnavailable, ChannelFull
+from fast_channels.exceptions import ChannelFull
 from fast_channels.layers.appends import HistoryOutbox
 from fast_channels.layers.backend import Backend
 from fast_channels.layers.codec import Entry, Frames
@@ -64,7 +64,7 @@ class Sending:
     async def send(self, topic: str, entry: Entry) -> None:
         """The broker has the message; waits while this side's fan-out is far behind."""
         if self._hub.behind:
-            await self._catch_up()
+            await self._hub.catch_up(self._options.send_timeout)
         await self.outbox.send(topic, entry)
 
     async def send_to(self, node: str, entry: Entry) -> None:
@@ -77,7 +77,7 @@ class Sending:
     async def send_kept(self, topic: str, entry: Entry) -> None:
         """The broker has the message and keeps it."""
         if self._hub.behind:
-            await self._catch_up()
+            await self._hub.catch_up(self._options.send_timeout)
         assert self._appends is not None
         await self._appends.send(topic, entry)
 
@@ -100,15 +100,3 @@ class Sending:
         except BaseException:
             mailbox.expected(size)
             raise
-
-    async def _catch_up(self) -> None:
-        timeout = self._options.send_timeout
-        try:
-            async with asyncio.timeout(timeout):
-                await self._hub.catch_up()
-        except TimeoutError:
-            self._counters.failed += 1
-            raise BackendUnavailable(
-                f"this process could not fan out what it has within {timeout:g} s; "
-                "the message was not sent"
-            ) from None

@@ -9,10 +9,12 @@ import asyncio
 import itertools
 import logging
 from collections.abc import AsyncGenerator, Callable, Collection
+from functools import partial
 from typing import Any
 
 from fast_channels.exceptions import (
     BackendUnavailable,
+    ChannelNotFound,
     FastChannelsError,
     InvalidChannelLayerError,
     LayerClosed,
@@ -23,6 +25,7 @@ from fast_channels.layers.codec import (
     CONTROL,
     FRAGMENT,
     PLAIN,
+    PRESENCE,
     Entry,
     FrameError,
     Frames,
@@ -37,7 +40,7 @@ from fast_channels.layers.fragments import Reassembly
 from fast_channels.layers.history import decode_since
 from fast_channels.layers.hub import Hub, Topic
 from fast_channels.layers.mailbox import Mailbox
-from fast_channels.layers.membership import Memberships
+from fast_channels.layers.membership import Memberships, Since
 from fast_channels.layers.messages import decode_message, decode_plain, encode_message
 from fast_channels.layers.names import (
     channel_name,
@@ -49,6 +52,8 @@ from fast_channels.layers.names import (
 )
 from fast_channels.layers.node_inbox import NodeInbox
 from fast_channels.layers.options import LayerOptions
+from fast_channels.layers.presence import Presence
+from fast_channels.layers.presence_wire import Role
 from fast_channels.layers.relay import Relays
 from fast_channels.layers.replay import Replay
 from fast_channels.layers.sending import Sending
@@ -103,6 +108,7 @@ class Session:
         self.groups = Memberships(
             self.hub, self._subscriptions, self._relays, self.durable, options
         )
+        self._presence: Presence | None = None
         self._sweeper = Sweeper(loop, options.group_expiry, self.discard)
         self._lifetime = self._live()
         self._end: asyncio.Future[None] | None = None
@@ -161,6 +167,8 @@ class Session:
             try:
                 events.emit("layer_closing", layer=self._layer, node=self.node)
                 async with asyncio.timeout(self._options.send_timeout):
+                    if self._presence is not None:
+                        await self._presence.close()
                     await self.sending.drain()
             except TimeoutError:
                 logger.warning("%s closes with messages that the broker did not take", self._layer)
@@ -215,15 +223,39 @@ class Session:
         self.counters.undeliverable += 1
         logger.debug("channel %s is gone", channel)
 
-    async def ask(self, action: str, group: str, channel: str, since: str | None = None) -> None:
-        """The node of a channel of another process has added or discarded it."""
-        await self.control.request(action, group, channel, since)
+    async def join(
+        self, group: str, mailbox: Mailbox, since: Since = None, role: Role | None = None
+    ) -> None:
+        """The mailbox is a member from ``since`` on, and present or watching as ``role`` says."""
+        if role is None:
+            await self.groups.join(group, mailbox, since)
+        else:
+            join = partial(self.groups.join, since=since)
+            await self.presence().join(group, mailbox, role, join)
 
-    async def _change(self, action: str, group: str, channel: str, since: object) -> None:
+    def presence(self) -> Presence:
+        """Return this node's part in presence, made at the first call."""
+        if self._presence is None:
+            self._presence = Presence(
+                *(self.loop, self.node, self._options, self.outbox.send),
+                *(self._subscriptions, self.hub, self.backend.frame_bytes),
+            )
+        return self._presence
+
+    async def _change(
+        self, action: str, group: str, channel: str, since: object, role: Role | None
+    ) -> None:
+        """Another node asks for a change of one of this node's channels."""
+        if action == "discard":
+            self.groups.leave(group, channel)
+            return
+        mailbox = self.hub.mailboxes.get(channel)
+        if mailbox is None:
+            raise ChannelNotFound(f"channel {channel!r} does not exist any more")
         where = None
         if since is not None:
             where = decode_since(history_topic(self._options.prefix, group), since)
-        await self.groups.change(action, group, channel, where)
+        await self.join(group, mailbox, where, role)
 
     # --- history ------------------------------------------------------------------------------
 
@@ -278,6 +310,8 @@ class Session:
         records = [self.hub.topics[name] for name in names if name in self.hub.topics]
         for record in records:
             record.seen.forget()
+            if record.missed is not None:
+                record.missed(None)
         if self._own_topic in records:
             self._expect_nothing()
         self.counters.reconnects += 1
@@ -303,7 +337,9 @@ class Session:
         if verdict == "repeat":
             self.counters.repeated += 1
             return
-        if verdict == "gap":
+        if verdict == "gap" and record.missed is not None:
+            record.missed(frame.node)
+        elif verdict == "gap":
             if record is self._own_topic and frame.node == self.node:
                 self._expect_nothing()
             self._note_gap(FastChannelsError(f"frames of node {frame.node} are missing"), [topic])
@@ -319,16 +355,19 @@ class Session:
             self._reassembly.drop(frame.node, topic)
         for entry in decode_entries(body):
             try:
-                self._take(record, frame.node, entry)
+                self._take(topic, record, frame.node, entry)
             except ValueError as error:
                 self._skip(topic, error)
 
-    def _take(self, record: Topic, node: str, entry: Entry) -> None:
+    def _take(self, topic: str, record: Topic, node: str, entry: Entry) -> None:
         target = entry.target
         if target is None and record.group is None:
             raise FrameError("message for nobody came on a node's topic")
         if target is None:
             self.hub.group(record, entry.payload, decode_message(entry.payload), entry.exclude)
+        elif target == PRESENCE and record.group is None:
+            if self._presence is not None:
+                self._presence.handle(topic, node, entry.payload)
         elif record is not self._own_topic:
             raise FrameError(f"message for {target!r} came on a group's topic")
         elif target == CONTROL:

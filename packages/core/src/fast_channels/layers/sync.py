@@ -12,14 +12,17 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from fast_channels.exceptions import LayerClosed
 from fast_channels.layers.forks import abandon
-from fast_channels.layers.protocol import ChannelLayer, HistoryLayer
+from fast_channels.layers.protocol import ChannelLayer
 from fast_channels.type_defs import ChannelMessage
+
+if TYPE_CHECKING:
+    from fast_channels.layers.base import BaseChannelLayer
 
 T = TypeVar("T")
 
@@ -38,7 +41,7 @@ class SyncLayer:
     __slots__ = ("_layer", "_patience")
 
     def __init__(self, layer: ChannelLayer, patience: float) -> None:
-        self._layer = cast("HistoryLayer", layer)  # what it has not got is an AttributeError
+        self._layer = cast("BaseChannelLayer", layer)  # what it has not got is an AttributeError
         self._patience = patience
         """Seconds that calls under way may take when the interpreter ends."""
 
@@ -63,9 +66,18 @@ class SyncLayer:
         """Return the name of a fresh channel, which ``receive`` of this object can read."""
         return self._run(_Call(self._layer.new_channel, prefix))
 
-    def group_add(self, group: str, channel: str, *, since: str | None = None) -> None:
+    def group_add(
+        self,
+        group: str,
+        channel: str,
+        *,
+        since: str | None = None,
+        presence: Mapping[str, Any] | None = None,
+        watch: bool | None = None,
+    ) -> None:
         """The channel is a member: a ``group_send`` that starts from now on reaches it."""
-        self._run(_Call(self._layer.group_add, group, channel, **_given(since=since)))
+        options = _given(since=since, presence=presence, watch=watch)
+        self._run(_Call(self._layer.group_add, group, channel, **options))
 
     def group_discard(self, group: str, channel: str) -> None:
         """The channel is no member any more; no error if it was none."""
@@ -90,6 +102,18 @@ class SyncLayer:
     def group_position(self, group: str) -> str:
         """Return the end of a durable group: what is sent from now on comes after it."""
         return self._run(_Call(self._layer.group_position, group))
+
+    def presence(self, group: str) -> dict[str, dict[str, Any]]:
+        """Return who is present in the group, by channel."""
+        return self._run(_Call(self._layer.presence, group))
+
+    def group_channels(self, group: str) -> list[str]:
+        """Return the channels that are present in the group at this moment."""
+        return self._run(_Call(self._layer.group_channels, group))
+
+    def group_count(self, group: str) -> int:
+        """Return how many channels are present in the group at this moment."""
+        return self._run(_Call(self._layer.group_count, group))
 
     def flush(self) -> None:
         """Messages and memberships of the background loop's session are gone, and all queues."""
