@@ -26,10 +26,16 @@ class TestMine(BackendTests):
 
 EVERYTHING: Final = """\
 from fast_channels.layers import InMemoryChannelLayer
-from fast_channels.testing import BackendTests, HistoryTests, LayerTests, QueueTests
+from fast_channels.testing import (
+    BackendTests,
+    HistoryTests,
+    LayerTests,
+    PresenceTests,
+    QueueTests,
+)
 
 
-class TestMine(BackendTests, QueueTests, HistoryTests, LayerTests):
+class TestMine(BackendTests, QueueTests, HistoryTests, LayerTests, PresenceTests):
     capabilities = frozenset({"queues", "history"})
     no_outage = "the broker lives in this process"
 

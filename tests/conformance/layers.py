@@ -25,7 +25,7 @@ from fast_channels.layers.in_memory import (
     MemoryQueues,
 )
 from fast_channels.layers.in_memory_history import MemoryHistory
-from fast_channels.testing import LayerTests
+from fast_channels.testing import LayerTests, PresenceTests
 
 
 class Wire:
@@ -138,7 +138,7 @@ class CutLayer(BaseChannelLayer):
         return self.backend_class(self.wire, CutQueues(self, self.wire), history)
 
 
-class CutLayerTests(LayerTests):
+class CutLayerTests(LayerTests, PresenceTests):
     """The suite for layers at the end of a wire."""
 
     capabilities = frozenset({"queues", "history"})
@@ -196,8 +196,17 @@ class TwoLayers:
     async def new_channel(self, prefix: str = "specific.") -> str:
         return await self.live.new_channel(prefix)
 
-    async def group_add(self, group: str, channel: str) -> None:
-        await self.live.group_add(group, channel)
+    async def group_add(self, group: str, channel: str, **role: Any) -> None:
+        await self.live.group_add(group, channel, **role)
+
+    async def presence(self, group: str) -> dict[str, dict[str, Any]]:
+        return await self.live.presence(group)
+
+    async def group_channels(self, group: str) -> list[str]:
+        return await self.live.group_channels(group)
+
+    async def group_count(self, group: str) -> int:
+        return await self.live.group_count(group)
 
     async def group_discard(self, group: str, channel: str) -> None:
         await self.live.group_discard(group, channel)
@@ -225,7 +234,7 @@ class TwoLayers:
         return dict(sums)
 
 
-class MemoryLayerTests(LayerTests):
+class MemoryLayerTests(LayerTests, PresenceTests):
     """The suite for memory layers; mutants replace ``layer_class``."""
 
     capabilities = frozenset({"queues", "history"})

@@ -23,6 +23,7 @@ from . import mutants_of_layer_history as mutants_of_layer_history
 from . import mutants_of_layer_life as mutants_of_layer_life
 from . import mutants_of_life as mutants_of_life
 from . import mutants_of_outages as mutants_of_outages
+from . import mutants_of_presence as mutants_of_presence
 from . import mutants_of_queues as mutants_of_queues
 from .subject import CAUGHT_BY, HEALTHY, MUTANTS, clauses, verdict
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from fast_channels.layers import BaseChannelLayer, ChannelLayer, InMemoryChannelLayer
 from fast_channels.layers.in_memory import MemoryBroker
-from fast_channels.testing import LayerTests
+from fast_channels.testing import LayerTests, PresenceTests
 
 from .layers import CutLayerTests, SmallLayer, TwoLayers
 
@@ -14,7 +14,7 @@ class TestLayerThatCanBeCutOff(CutLayerTests):
     """Over a broker with outages."""
 
 
-class TestLayerOfSmallPayloads(LayerTests):
+class TestLayerOfSmallPayloads(LayerTests, PresenceTests):
     """Without queues, over a broker that takes 2,000 bytes at once."""
 
     no_outage = "the broker is this process"
@@ -27,7 +27,7 @@ class TestLayerOfSmallPayloads(LayerTests):
         return SmallLayer(self.broker, **options)
 
 
-class TestLayerOverTwoLayers(LayerTests):
+class TestLayerOverTwoLayers(LayerTests, PresenceTests):
     """A ``ChannelLayer`` that is no ``BaseChannelLayer``."""
 
     capabilities = frozenset({"queues"})

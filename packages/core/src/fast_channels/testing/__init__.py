@@ -1,8 +1,8 @@
 """For tests: clients of an ASGI application, and the conformance kit for backends and layers.
 
 The clients talk to the application in the same event loop, without a server. The kit
-(``BackendTests``, ``QueueTests``, ``HistoryTests``, ``LayerTests``) needs pytest and is loaded when
-first asked for.
+(``BackendTests``, ``QueueTests``, ``HistoryTests``, ``LayerTests``, ``PresenceTests``) needs pytest
+and is loaded when first asked for.
 """
 
 import importlib
@@ -14,7 +14,13 @@ from fast_channels.testing.http import HttpCommunicator
 from fast_channels.testing.websocket import WebsocketCommunicator
 
 if TYPE_CHECKING:
-    from fast_channels.testing.conformance import BackendTests, HistoryTests, LayerTests, QueueTests
+    from fast_channels.testing.conformance import (
+        BackendTests,
+        HistoryTests,
+        LayerTests,
+        PresenceTests,
+        QueueTests,
+    )
 
 __all__ = [
     "ApplicationCommunicator",
@@ -22,6 +28,7 @@ __all__ = [
     "HistoryTests",
     "HttpCommunicator",
     "LayerTests",
+    "PresenceTests",
     "QueueTests",
     "WebsocketCommunicator",
 ]

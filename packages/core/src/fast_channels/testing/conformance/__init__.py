@@ -7,6 +7,7 @@ sentence. Clauses bring their own event loop, so no pytest plugin and no setting
 from fast_channels.testing.conformance.backend import BackendTests
 from fast_channels.testing.conformance.history import HistoryTests
 from fast_channels.testing.conformance.layer import LayerTests
+from fast_channels.testing.conformance.presence import PresenceTests
 from fast_channels.testing.conformance.queues import QueueTests
 
-__all__ = ["BackendTests", "HistoryTests", "LayerTests", "QueueTests"]
+__all__ = ["BackendTests", "HistoryTests", "LayerTests", "PresenceTests", "QueueTests"]
