@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import uvloop
 
-from fast_channels.testing import LayerTests
+from fast_channels.testing import LayerTests, PresenceTests
 from fast_channels_nats import NatsChannelLayer
 
 from .servers import Server
 
 
-class TestLayer(LayerTests):
+class TestLayer(LayerTests, PresenceTests):
     capabilities = frozenset({"queues"})
     unavailable_within = 8.0
     recovers_within = 5.0

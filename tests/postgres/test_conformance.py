@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fast_channels.testing.conformance import BackendTests, LayerTests, QueueTests
+from fast_channels.testing.conformance import BackendTests, LayerTests, PresenceTests, QueueTests
 from fast_channels_postgres import PostgresBackend, PostgresChannelLayer
 from fast_channels_postgres.hosts import Source
 
@@ -44,7 +44,7 @@ class TestBackend(Broken, BackendTests, QueueTests):
         return PostgresBackend(Source(self.server.url))
 
 
-class TestLayer(Broken, LayerTests):
+class TestLayer(Broken, LayerTests, PresenceTests):
     capabilities = frozenset({"queues"})
 
     def build_layer(self, **options: Any) -> PostgresChannelLayer:

@@ -4,7 +4,7 @@ What one process publishes to two servers comes by two connections, and nobody c
 first.
 """
 
-from fast_channels.testing import BackendTests, LayerTests, QueueTests
+from fast_channels.testing import BackendTests, LayerTests, PresenceTests, QueueTests
 
 
 class SpreadBackendTests(BackendTests, QueueTests):
@@ -14,7 +14,7 @@ class SpreadBackendTests(BackendTests, QueueTests):
     order_across_topics = False
 
 
-class SpreadLayerTests(LayerTests):
+class SpreadLayerTests(LayerTests, PresenceTests):
     """For a layer over several servers: its channels and groups may be on different ones."""
 
     capabilities = frozenset({"queues"})

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 import uvloop
 
-from fast_channels.testing import BackendTests, LayerTests, QueueTests
+from fast_channels.testing import BackendTests, LayerTests, PresenceTests, QueueTests
 from fast_channels_redis import RedisBackend, RedisChannelLayer
 from fast_channels_redis.hosts import parse_hosts
 
@@ -53,7 +53,7 @@ class TestSingleOnUvloop(TestSingle):
     loop_factory = staticmethod(uvloop.new_event_loop)
 
 
-class TestSingleLayer(Breakable, LayerTests):
+class TestSingleLayer(Breakable, LayerTests, PresenceTests):
     def build_layer(self, **options: Any) -> RedisChannelLayer:
         return RedisChannelLayer([self.url], **options)
 
