@@ -110,6 +110,10 @@ class Window:
         entry = self.page.locator("#log").get_by_text(text, exact=True)
         expect(entry).to_have_count(1, timeout=SOON)
 
+    def sees_people(self, *names: str) -> None:
+        """The list of who is here has just these names."""
+        expect(self.page.locator("#people li")).to_have_text(list(names), timeout=SOON)
+
     def sees_message(self, author: str, text: str) -> None:
         """The log has this message once, and the name nearest above it is the author's."""
         self.sees(text)
@@ -285,6 +289,37 @@ def test_two_tabs_of_one_browser_are_two_people(window: Callable[..., Window]) -
     third.sees("You joined as Zoe")
 
 
+def test_who_is_here_is_listed_live(demo: Demo, window: Callable[..., Window]) -> None:
+    ann = window().enter("Ann")
+    ann.sees_people("Ann (you)")
+    bob, other = window().enter("Bob"), window().enter("Bob")
+    elsewhere = window().enter("Eve", room="tea")
+    elsewhere.sees_people("Eve (you)")
+    ann.sees_people("Ann (you)", "Bob", "Bob")
+    bob.sees_people("Ann", "Bob", "Bob (you)")
+    other.page.close()
+    ann.sees_people("Ann (you)", "Bob")
+    bob.rename("Cy")
+    ann.sees_people("Ann (you)", "Cy")
+    demo.kill()
+    ann.sees_people()
+    demo.start()
+    ann.sees_people("Ann (you)", "Cy")
+
+
+def test_a_reload_is_no_leave(window: Callable[..., Window]) -> None:
+    ann, bob = window().enter("Ann"), window().enter("Bob")
+    ann.sees_people("Ann (you)", "Bob")
+    bob.page.reload()
+    bob.sees("You joined as Bob")
+    bob.sees_people("Ann", "Bob (you)")
+    cy = window().enter("Cy")
+    cy.page.close()
+    ann.sees("Cy left")  # held as long as Bob's, and told after it
+    ann.sees("Bob joined")
+    expect(ann.page.locator("#log").get_by_text("Bob left")).to_have_count(0)
+
+
 def test_rooms_are_apart_and_their_addresses_can_be_shared(window: Callable[..., Window]) -> None:
     ann, bob = window().enter("Ann"), window().enter("Bob", room="tea.room")
     ann.page.get_by_label("Name of a room").fill("tea.room")
@@ -375,7 +410,10 @@ def test_the_server_explains_bad_input(demo: Demo, window: Callable[..., Window]
                 socket.onopen = next;
                 socket.onclose = reject;
                 socket.onmessage = ({data}) => {
-                    answers.push(JSON.parse(data));
+                    const answer = JSON.parse(data);
+                    if (answer.type === "presence.join") return;
+                    if (answer.type === "welcome") delete answer.me, delete answer.people;
+                    answers.push(answer);
                     if (answers.length < contents.length) return next();
                     socket.onclose = () => resolve(answers);
                     socket.close();

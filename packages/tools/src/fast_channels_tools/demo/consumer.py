@@ -34,16 +34,17 @@ class ChatConsumer(AsyncJsonWebsocketConsumer):
         """The group's messages arrive here, in every consumer that is in the group."""
         await self.send_json(event["content"])
 
-    async def disconnect(self, code: int) -> None:
-        if self.name:  # this channel is in no group any more; the others want to know
-            await self._tell_room({"type": "leave"})
+    async def presence_join(self, event: dict[str, Any]) -> None:
+        await self.send_json(event)
+
+    presence_leave = presence_join
 
     async def _join(self, name: str) -> None:
         if 0 < len(name) <= 40:
-            await self.channel_layer.group_add(f"chat.{self.room}", self.channel_name)
-            self.name = name
-            await self._tell_room({"type": "join"}, exclude=self.channel_name)
-            await self.send_json({"type": "welcome"})
+            group, me, self.name = f"chat.{self.room}", self.channel_name, name
+            await self.channel_layer.group_add(group, me, presence={"name": name}, watch=True)
+            there = await self.channel_layer.presence(group)
+            await self.send_json({"type": "welcome", "me": me, "people": there})
         else:
             await self.send_json({"type": "error", "detail": "a name has 1 to 40 characters"})
 

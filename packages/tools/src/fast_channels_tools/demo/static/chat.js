@@ -22,7 +22,7 @@ const ui = {
   empty: $("empty"), emptyText: $("empty-text"), emptyTitle: $("empty-title"), latest: $("latest"), left: $("left"), log: $("log"), me: $("me"),
   meName: $("me-name"), menu: $("menu"), nameDialog: $("name-dialog"), nameError: $("name-error"),
   nameForm: $("name-form"), nameInput: $("name-input"), newWindow: $("new-window"),
-  notice: $("notice"), noticeText: $("notice-text"), panel: $("panel"), pending: $("pending"),
+  notice: $("notice"), noticeText: $("notice-text"), panel: $("panel"), pending: $("pending"), people: $("people"),
   retry: $("retry"), room: $("room"), roomForm: $("room-form"), roomInput: $("room-input"),
   rooms: $("rooms"), scroller: $("scroller"), send: document.querySelector(".send"),
   text: $("text"), typing: $("typing"),
@@ -55,6 +55,8 @@ let connection = null;
 let welcomedAs = ""; // in this room
 let outbox = tab.recall("outbox", []); // {id, room, text} not yet heard back from the room
 let seen = new Set(); // ids of the messages in the log: one sent twice is shown once
+let people = new Map(); // connection of somebody in this room -> name
+let me = ""; // our connection among these
 let typers = new Map(); // name -> the timer that ends "is typing"
 let lastTyping = 0;
 let echoTimer = 0;
@@ -73,6 +75,8 @@ function enterRoom() {
   for (const timer of typers.values()) clearTimeout(timer);
   typers.clear();
   showTyping();
+  people.clear();
+  showPeople();
   showRoom();
   showPending();
   showNotice("");
@@ -107,6 +111,9 @@ function receive(content) {
   switch (content.type) {
     case "welcome":
       connection.welcomed();
+      me = content.me;
+      people = new Map(Object.entries(content.people).map(([id, who]) => [id, who.name]));
+      showPeople();
       addNotice(welcomedAs === name ? "You are back" : `You joined as ${name}`);
       welcomedAs = name;
       showRoom();
@@ -119,12 +126,11 @@ function receive(content) {
     case "typing":
       startsTyping(content.name);
       break;
-    case "join":
-      addNotice(`${content.name} joined`);
+    case "presence.join":
+      joined(content);
       break;
-    case "leave":
-      stopsTyping(content.name);
-      addNotice(`${content.name} left`);
+    case "presence.leave":
+      left(content);
       break;
     case "error":
       failed(content);
@@ -295,6 +301,39 @@ function hueOf(author) {
   return String(((hash >>> 8) % 12) * 30);
 }
 
+// Who is here
+
+function joined({ members, replaces }) {
+  for (const [id, { name: who }] of Object.entries(members)) {
+    if (id in replaces) people.delete(replaces[id]); // who was here, and came back
+    else if (id !== me && !people.has(id)) addNotice(`${who} joined`);
+    people.set(id, who);
+  }
+  showPeople();
+}
+
+function left({ members }) {
+  for (const [id, { name: who }] of Object.entries(members)) {
+    people.delete(id);
+    stopsTyping(who);
+    addNotice(`${who} left`);
+  }
+  showPeople();
+}
+
+function showPeople() {
+  const labelled = [...people].map(([id, who]) => [who, id === me ? `${who} (you)` : who]);
+  labelled.sort(([, one], [, other]) => one.localeCompare(other));
+  ui.people.replaceChildren(
+    ...labelled.map(([who, label]) => {
+      const item = element("li", "", label);
+      item.dir = "auto";
+      item.style.setProperty("--hue", hueOf(who));
+      return item;
+    }),
+  );
+}
+
 // Who is typing
 
 function startsTyping(who) {
@@ -325,6 +364,8 @@ function showState(state) {
   ui.text.disabled = state === "refused";
   if (state === "offline") {
     for (const who of [...typers.keys()]) stopsTyping(who);
+    people.clear();
+    showPeople();
     showNotice("No connection to the server. What you send is kept and goes out when it is back.", true);
   } else if (state === "online") {
     showNotice("");
