@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from fast_channels.layers import Backend, InMemoryChannelLayer
-from fast_channels.testing import BackendTests, LayerTests, QueueTests
+from fast_channels.testing import BackendTests, HistoryTests, LayerTests, QueueTests
 from fast_channels.testing.conformance.broker import BrokerSuite
 
 REPLACES = "replaces a clause of the conformance kit"
@@ -215,3 +215,13 @@ def test_a_clause_that_does_not_end_fails() -> None:
 
     with pytest.raises(AssertionError, match=r"did not end within 0\.05 s"):
         Stuck().test_every_byte_survives()
+
+
+@pytest.mark.parametrize("suite", [BackendTests, QueueTests, HistoryTests, LayerTests])
+def test_no_part_of_a_suite_hides_what_another_part_has(suite: type[BrokerSuite]) -> None:
+    owner: dict[str, type] = {}
+    for part in suite.__mro__[:-1]:
+        for name, value in vars(part).items():
+            if callable(value) and not name.startswith("__"):
+                first = owner.setdefault(name, part)
+                assert issubclass(first, part), f"{first.__name__} and {part.__name__}: {name}"

@@ -53,7 +53,7 @@ class HistoryClauses(LayerSuite):
     async def test_messages_of_a_durable_group_know_their_place(self) -> None:
         """``Message`` has the group, and a position after which the next one comes; other groups'
         messages are plain dicts. Usual cause: the position is that of a whole frame."""
-        here, there = await self._node(), await self._node()
+        here, there = await self._keeper(), await self._keeper()
         member = await self.member(there, "kept", "other")
         for each in messages(3):
             await here.group_send("kept", each)
@@ -71,7 +71,7 @@ class HistoryClauses(LayerSuite):
     async def test_a_member_gets_what_came_after_its_position_and_goes_on_live(self) -> None:
         """Whichever node adds it. Usual cause: what is published between the read and the
         subscription is nobody's, or both's."""
-        here, there = await self._node(), await self._node()
+        here, there = await self._keeper(), await self._keeper()
         for each in messages(10):
             await here.group_send("kept", each)
         third = (await there.group_history("kept", limit=3))[2]
@@ -87,7 +87,7 @@ class HistoryClauses(LayerSuite):
     async def test_a_member_gets_the_newest_messages_that_it_asks_for(self) -> None:
         """``last:n``, as many as there are, oldest first, then live ones. Usual cause: the newest
         comes first, or once more live."""
-        here, there = await self._node(), await self._node()
+        here, there = await self._keeper(), await self._keeper()
         for each in messages(30):
             await here.group_send("kept", each)
         for since, first in (("last:20", 10), ("last:1", 29), ("last:0", 30), ("last:99", 0)):
@@ -103,7 +103,7 @@ class HistoryClauses(LayerSuite):
     async def test_who_joins_at_full_speed_misses_nothing_and_sees_nothing_twice(self) -> None:
         """Three senders on two nodes, who do not wait; members come all the time. Usual cause: a
         live message passes by while the last page is read."""
-        nodes = [await self._node() for _ in range(2)]
+        nodes = [await self._keeper() for _ in range(2)]
         start = await nodes[0].group_position("kept")
         count = 200
 
@@ -136,7 +136,7 @@ class HistoryClauses(LayerSuite):
         """With a capacity of 100: other members get live messages at once, and the channel itself
         is not full. Usual cause: the replay is pushed into the mailbox, or read by one task for
         all members in turn."""
-        here, there = await self._node(), await self._node(capacity=100)
+        here, there = await self._keeper(), await self._keeper(capacity=100)
         start = await here.group_position("kept")
         await asyncio.gather(*(here.group_send("kept", each) for each in messages(1_000)))
         slow, quick = await self.member(there), await self.member(there, "kept")
@@ -153,9 +153,9 @@ class HistoryClauses(LayerSuite):
     @clause_unless(no_history)
     async def test_a_full_member_falls_behind_and_catches_up(self) -> None:
         """Whatever its overflow policy. Usual cause: overflow is handled before history is."""
-        here = await self._node()
+        here = await self._keeper()
         for policy in ("drop_newest", "drop_oldest", "disconnect"):
-            there = await self._node(capacity=10, overflow=policy)
+            there = await self._keeper(capacity=10, overflow=policy)
             member = await self.member(there, "kept")
             start = len(await here.group_history("kept", limit=1_000))
             for each in messages(100, start):
@@ -168,7 +168,7 @@ class HistoryClauses(LayerSuite):
     async def test_a_durable_message_is_never_dropped_for_another(self) -> None:
         """A mailbox that drops its oldest message drops one that is not kept. Usual cause: the
         policy looks at ages alone."""
-        here, there = await self._node(), await self._node(capacity=10, overflow="drop_oldest")
+        here, there = await self._keeper(), await self._keeper(capacity=10, overflow="drop_oldest")
         member = await self.member(there, "kept", "other")
         for each in messages(8):
             await here.group_send("kept", each)
@@ -183,7 +183,7 @@ class HistoryClauses(LayerSuite):
     @clause_unless(no_history)
     async def test_an_unread_durable_message_does_not_expire(self) -> None:
         """Live or replayed. Usual cause: its age counts from its arrival, as every other's."""
-        here, there = await self._node(), await self._node(expiry=0.02)
+        here, there = await self._keeper(), await self._keeper(expiry=0.02)
         member = await self.member(there, "kept", "other")
         await here.group_send("kept", message(1))
         await here.group_send("other", message(2))
@@ -196,7 +196,7 @@ class HistoryClauses(LayerSuite):
     async def test_a_message_of_one_id_is_sent_once(self) -> None:
         """From whichever node; in each group for itself. Usual cause: the id is that of the node,
         or compared on the way out."""
-        here, there = await self._node(), await self._node()
+        here, there = await self._keeper(), await self._keeper()
         member = await self.member(there, "kept")
         for node in (here, there, here):
             await node.group_send("kept", message(1), id="order-17")
@@ -210,7 +210,7 @@ class HistoryClauses(LayerSuite):
     async def test_flush_clears_history(self) -> None:
         """Older positions are lost then, and members on other nodes go on with what comes. Usual
         cause: only the queues are cleared."""
-        here, there = await self._node(), await self._node(gaps=True)
+        here, there = await self._keeper(), await self._keeper(gaps=True)
         member = await self.member(there, "kept")
         for each in messages(3):
             await here.group_send("kept", each)
@@ -231,8 +231,8 @@ class HistoryClauses(LayerSuite):
     async def test_a_bad_position_is_refused_before_anything_is_done(self) -> None:
         """Malformed, of another group, of another prefix; and history asked of a group that has
         none. Usual cause: the text is taken apart by who reads, and taken for what it may be."""
-        node = await self._node()
-        other = await self._node(prefix=self.prefix() + "-other")
+        node = await self._keeper()
+        other = await self._keeper(prefix=self.prefix() + "-other")
         await node.group_send("kept", message(1))
         await other.group_send("kept", message(1))
         await node.group_send("kept.b", message(1))
@@ -260,7 +260,7 @@ class HistoryClauses(LayerSuite):
     async def test_where_the_history_ends_a_member_is_told_once(self) -> None:
         """A member that fell behind further than is kept gets one ``channels.gap``, then what is
         left, in order. Usual cause: it waits for what will not come, or is told for each page."""
-        here, there = await self._node(), await self._node(capacity=10, gaps=True)
+        here, there = await self._keeper(), await self._keeper(capacity=10, gaps=True)
         member = await self.member(there, "few")
         for each in messages(600):
             await here.group_send("few", each)
@@ -278,7 +278,7 @@ class HistoryClauses(LayerSuite):
     async def test_members_catch_up_after_an_outage(self) -> None:
         """Durable groups' members get what was sent meanwhile, or since, in order and once, and no
         gap message. Usual cause: the loss is told before history is asked."""
-        here, there = await self._node(), await self._node(gaps=True)
+        here, there = await self._keeper(), await self._keeper(gaps=True)
         member = await self.member(there, "kept", "other")
         sent = 0
 
@@ -301,7 +301,7 @@ class HistoryClauses(LayerSuite):
 
     # --- inside -------------------------------------------------------------------------------
 
-    async def _node(self, **options: Any) -> Any:
+    async def _keeper(self, **options: Any) -> Any:
         node: ChannelLayer = await self.node(**{"history": KEPT, "send_timeout": 5.0, **options})
         assert isinstance(node, HistoryLayer)
         return node
