@@ -71,17 +71,12 @@ def any_broker(port: int) -> Iterator[Row]:
             ours, *others = in_turns(
                 *((python, "redis_worker", "uvloop", side, case, at) for side, python, at in sides)
             )
-            rates = dict(zip(peers, (other["rate"] for other in others), strict=True))
-            best = max(rates, key=lambda name: median(rates[name]))
-            for name, rate in rates.items():
-                yield compare(
-                    "nats",
-                    f"{case.replace('_', ' ')}, {name}{' (best peer)' if name == best else ''}",
-                    ours["rate"],
-                    rate,
-                    "/s",
-                    at_least=least,
-                )
+            found = dict(zip(peers, others, strict=True))
+            best = max(found, key=lambda name: median(found[name]["rate"]))
+            for name, peer in found.items():
+                label = f"{case.replace('_', ' ')}, {name}{' (best peer)' if name == best else ''}"
+                yield compare("nats", label, ours["rate"], peer["rate"], "/s", at_least=least)
+                yield compare("nats", f"{label}, CPU", ours["cpu"], peer["cpu"], "us")
 
 
 @contextmanager
