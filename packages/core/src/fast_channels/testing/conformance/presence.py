@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 import pytest
 
 from fast_channels.exceptions import MessageTooLarge
-from fast_channels.layers import ChannelLayer
+from fast_channels.layers import PresenceLayer
 from fast_channels.testing.conformance.broker import no_outage
 from fast_channels.testing.conformance.clause import clause, clause_unless
 from fast_channels.testing.conformance.layer_suite import LayerSuite, Message, no_backend
@@ -23,14 +23,15 @@ class PresenceTests(LayerSuite):
     """Seconds that a node may be silent in these clauses. A slow broker needs more."""
 
     @sealed
-    async def attending(self, **options: Any) -> ChannelLayer:
+    async def attending(self, **options: Any) -> PresenceLayer:
         """Return an open layer with a short lease, which knows the other nodes."""
         layer = await self.node(**{"presence_lease": self.presence_lease, **options})
+        assert isinstance(layer, PresenceLayer), f"{layer!r} has no presence"
         await self.soon(layer.presence(GROUP), "presence", self.patience + 2)
         return layer
 
     @sealed
-    async def present(self, layer: ChannelLayer, user: str, *, watch: bool = False) -> str:
+    async def present(self, layer: PresenceLayer, user: str, *, watch: bool = False) -> str:
         """Return a new channel of the layer that is present as that user."""
         channel = await self.soon(layer.new_channel(), "new_channel")
         joining = layer.group_add(GROUP, channel, presence={"user": user}, watch=watch)
@@ -38,7 +39,7 @@ class PresenceTests(LayerSuite):
         return channel
 
     @sealed
-    async def seen(self, layer: ChannelLayer, *users: str) -> None:
+    async def seen(self, layer: PresenceLayer, *users: str) -> None:
         """Return when just these users are present, as the layer knows."""
         limit = asyncio.get_running_loop().time() + self.patience
         while (there := await self.users(layer)) != sorted(users):  # known on other nodes later
@@ -46,13 +47,13 @@ class PresenceTests(LayerSuite):
             await asyncio.sleep(0.005)
 
     @sealed
-    async def users(self, layer: ChannelLayer) -> list[str]:
+    async def users(self, layer: PresenceLayer) -> list[str]:
         """Return who is present, as the layer knows."""
         found = await self.soon(layer.presence(GROUP), "presence")
         return sorted(presence["user"] for presence in found.values())
 
     @sealed
-    async def told(self, layer: ChannelLayer, channel: str, user: str, kind: str) -> Message:
+    async def told(self, layer: PresenceLayer, channel: str, user: str, kind: str) -> Message:
         """Return the channel's next message, which tells that of the user alone."""
         [message] = await self.receive(layer, channel)
         assert message["type"] == f"presence.{kind}"
@@ -195,6 +196,7 @@ class PresenceTests(LayerSuite):
         loop = (self.loop_factory or asyncio.new_event_loop)()
         try:
             known = threading.Event()
+            assert isinstance(silent, PresenceLayer)
             coming = asyncio.to_thread(loop.run_until_complete, self._come(silent, known))
             running = asyncio.create_task(coming)
             try:
@@ -210,7 +212,7 @@ class PresenceTests(LayerSuite):
             await asyncio.to_thread(loop.run_until_complete, loop.shutdown_default_executor())
             loop.close()
 
-    async def _come(self, layer: ChannelLayer, known: threading.Event) -> str:
+    async def _come(self, layer: PresenceLayer, known: threading.Event) -> str:
         member = await self.present(layer, "ann")
         while not known.is_set():  # noqa: ASYNC110  # another loop sets it
             await asyncio.sleep(0.005)
