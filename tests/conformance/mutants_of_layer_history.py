@@ -7,7 +7,7 @@ from fast_channels.layers.cursor import fresh
 from fast_channels.layers.mailbox import KEPT, Mailbox
 from fast_channels.layers.messages import encode_message
 
-from .layer_faults import Mutant
+from .layer_faults import Mutant, without
 from .layers import CutHistory
 from .subject import caught_by
 
@@ -159,3 +159,10 @@ class GoesOnAfterAnOutage(Mutant):
         if session.durable is not None:
             session.durable.missed = lambda names: None
             session.durable.heal = lambda topics: None
+
+
+@caught_by("test_a_durable_channel_catches_up_after_an_outage")
+class OnlyGroupsAreDurable(Mutant):
+    """Ignores the option for channels."""
+
+    __init__ = without("durable_channels")

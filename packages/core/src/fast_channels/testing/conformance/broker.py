@@ -19,8 +19,8 @@ class BrokerSuite(Suite):
     """A suite over one kind of backend or layer."""
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
-    """The optional powers that the backend or layer is meant to have: ``"queues"``. Compared with
-    what it has, so a power lost by mistake is a failure."""
+    """The optional powers that the backend or layer is meant to have: ``"queues"``,
+    ``"history"``. Compared with what it has, so a power lost by mistake is a failure."""
 
     no_outage: ClassVar[str | None] = None
     """Why ``outage`` is not there: the outage clauses are skipped, and print this reason."""

@@ -299,6 +299,36 @@ class HistoryClauses(LayerSuite):
         gaps = {each["group"] for each in got if each["type"] == "channels.gap"}
         assert gaps <= {"other"}
 
+    @clause_unless(_no_outage)
+    async def test_a_durable_channel_catches_up_after_an_outage(self) -> None:
+        """What the broker took for it comes, in order and once. Usual cause: ``durable_channels``
+        is ignored, or the loss is told before history is asked."""
+        here, there = [await self._node(durable_channels=True, gaps=True) for _ in range(2)]
+        member = await self.member(there)
+        taken: list[int] = []
+
+        async def send(first: int) -> None:
+            for n in range(first, first + 10):
+                try:
+                    await self.soon(here.send(member, message(n)), "send", self.unavailable_within)
+                    taken.append(n)
+                except BackendUnavailable:
+                    await asyncio.sleep(0.02)
+
+        for first in (0, 10, 20):
+            sending = asyncio.create_task(send(first))
+            await asyncio.sleep(0)
+            async with self.outage():
+                await asyncio.sleep(self.quiet)
+            await sending
+        limit = time.monotonic() + self.recovers_within
+        while 30 not in taken:
+            assert time.monotonic() < limit, "sends fail long after an outage"
+            await send(30)
+        got = numbers(await self._until(there, member, taken[-1]))
+        assert sorted(set(got)) == got, "in order, and once"
+        assert set(taken) <= set(got)
+
     # --- inside -------------------------------------------------------------------------------
 
     async def _keeper(self, **options: Any) -> Any:
