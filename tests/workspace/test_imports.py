@@ -61,12 +61,10 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "layers.node_inbox",
         "layers.replay",
         "layers.durable",
-        "layers.membership",
         "layers.kept",
     ),
-    ("layers.presence", "layers.control"),
+    ("layers.membership", "layers.presence", "layers.control", "layers.sending"),
     (
-        "layers.sending",
         "layers.session",
         "layers.sessions",
         "layers.health",

@@ -1,6 +1,7 @@
 """The suite for history: topics whose messages are kept, and can be read again."""
 
 import asyncio
+import re
 import time
 
 import pytest
@@ -43,7 +44,8 @@ class HistoryTests(HistorySuite, power="history"):
         assert all(len(page.entries) <= 7 for page in pages)
         offsets = [each.position.offset for each in entries]
         assert offsets == sorted(set(offsets))
-        assert len({each.position.epoch for each in entries}) == 1
+        [epoch] = {each.position.epoch for each in entries}
+        assert re.fullmatch("[A-Za-z0-9_-]{1,64}", epoch), "an epoch is part of a text"
         again = await two.history.read(self.kept(), entries[29].position, 1_000)
         assert [each.payload for each in again.entries] == self.numbered(30, 30)
 
