@@ -14,7 +14,7 @@ from fast_channels.layers.messages import encode_message
 from fast_channels.layers.replay import READS
 
 from .backends import Make, WatchedBackend, frame
-from .waiting import numbers, read_to_fence, receive, soon, until
+from .waiting import numbers, read_to_fence, receive, soon, turns, until
 
 KEPT = {"room*": HistoryPolicy(keep=5_000, ttl=60.0)}
 
@@ -30,6 +30,8 @@ class SlowHistory(MemoryHistory):
         super().__init__(broker)
         self.may_read = asyncio.Event()
         self.may_read.set()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.reading = self.most = self.reads = self.failures = 0
 
     async def read(self, topic: str, after: Position | None, limit: int, /) -> Page:
@@ -41,7 +43,9 @@ class SlowHistory(MemoryHistory):
             if self.failures:
                 self.failures -= 1
                 raise BackendUnavailable("not now")
-            return await super().read(topic, after, limit)
+            page = await super().read(topic, after, limit)
+            await self.may_answer.wait()
+            return page
         finally:
             self.reading -= 1
 
@@ -198,16 +202,18 @@ async def test_a_loss_while_a_page_is_read_is_not_taken_for_the_end(make: Make) 
     layer = make(KeepingBackend, history=KEPT)
     channel = await layer.new_channel()
     start = await layer.group_position("room")
-    layer.backend.history.may_read.clear()
+    layer.backend.history.may_answer.clear()
     joining = asyncio.create_task(layer.group_add("room", channel, since=start))
     await until(lambda: layer.backend.history.reading)
-    layer.backend.history.may_read.set()
-    await soon(joining)
+    await turns()
     layer.backend.deaf = True
     await layer.group_send("room", message(1))
     layer.backend.deaf = False
     layer.backend.inbox.gap(OSError("lost"))
-    assert numbers(await receive(layer, channel, 1)) == [1]
+    layer.backend.history.may_answer.set()
+    await soon(joining)
+    await layer.group_send("room", message(2))
+    assert numbers(await receive(layer, channel, 2)) == [1, 2]
 
 
 async def test_who_leaves_while_its_past_is_read_is_no_member(make: Make) -> None:
