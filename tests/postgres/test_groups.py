@@ -195,6 +195,22 @@ async def test_what_others_notify_on_our_names_is_counted_or_skipped(
     assert there.stats()["malformed"] == 3  # those that name the topic
 
 
+async def test_text_that_is_no_utf8_costs_a_gap_and_nobody_is_deaf(
+    server: Server, make: Make, prefix: str
+) -> None:
+    # Only a database without an encoding lets it through, and asyncpg gives the connection up.
+    await server.run(f"CREATE DATABASE {prefix} ENCODING 'SQL_ASCII' TEMPLATE template0")
+    layer = make(server.url_of("kit", prefix))
+    channel = await member(layer, "room")
+    stranger = await asyncpg.connect(server.url_of("kit", prefix))
+    text = f"{prefix}:g.room ' || convert_from('\\xff80'::bytea, 'SQL_ASCII')"
+    await stranger.execute(f"SELECT pg_notify('fast_channels', '{text})")
+    await stranger.close()
+    assert await soon(layer.receive(channel)) == {"type": "channels.gap", "group": "room"}
+    await layer.group_send("room", {"type": "last"})
+    assert await soon(layer.receive(channel)) == {"type": "last"}
+
+
 async def test_two_layers_of_one_pool_and_one_url_reach_each_other(
     server: Server, make: Make
 ) -> None:
