@@ -8,8 +8,9 @@ import asyncpg
 import pytest
 from tests.waiting import soon, until
 
-from fast_channels.exceptions import ChannelFull, InvalidChannelLayerError
+from fast_channels.exceptions import BackendUnavailable, ChannelFull, InvalidChannelLayerError
 from fast_channels_postgres import PostgresChannelLayer
+from fast_channels_postgres.driver import Raw
 from fast_channels_postgres.hosts import Source
 from fast_channels_postgres.job_sql import RENEW
 from fast_channels_postgres.tables import Tables
@@ -127,6 +128,24 @@ async def test_connections_for_jobs_are_few_and_go_when_nobody_needs_them(
         await tables.run(lambda raw: raw.fetch("SELECT 1"))
     finally:
         await tables.close()
+
+
+async def test_closing_ends_statements_under_way_and_leaves_no_task(server: Server) -> None:
+    loop = asyncio.get_running_loop()
+    tables = Tables(loop, Source(server.url))
+    started = asyncio.Event()
+
+    async def sleep(raw: Raw) -> object:
+        started.set()
+        return await raw.fetch("SELECT pg_sleep(60)")
+
+    before = asyncio.all_tasks()
+    running = asyncio.create_task(tables.run(sleep))
+    await soon(started.wait())
+    await soon(tables.close())
+    with pytest.raises(BackendUnavailable, match="the layer was closed"):
+        await soon(running)
+    assert asyncio.all_tasks() == before
 
 
 async def test_a_job_that_was_released_is_not_renewed(

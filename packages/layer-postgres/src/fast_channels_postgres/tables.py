@@ -110,7 +110,9 @@ class Tables:
             await asyncio.sleep(next(delays))
 
     def _end(self, connection: Connection) -> None:
-        self._live.discard(connection)
+        if connection not in self._live:  # the layer was closed in the middle of a statement
+            return
+        self._live.remove(connection)
         closing = self._loop.create_task(connection.close(), name="fast-channels-postgres-close")
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
