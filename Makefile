@@ -10,7 +10,7 @@ SETUP := $(PYTHON) scripts/setup.py
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all mutants check lint types guards docs-check fmt bench clean python tools
+.PHONY: help setup demo test test-all mutants check lint types guards docs-check isolate fmt bench clean python tools
 
 help: ## list these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,9 @@ types: tools ## mypy and pyright, both strict, over every package
 
 guards: tools ## import direction, import purity, versions, module sizes
 	$(PYTEST) -q tests/workspace --ignore tests/workspace/test_readme.py
+
+isolate: tools ## build every backend's wheel and import each alone, in an empty environment
+	$(PYTEST) -q tests/examples/test_isolation.py
 
 docs-check: tools ## run the Python blocks of the documentation, look up its commands and links
 	$(PYTEST) -q tests/workspace/test_readme.py

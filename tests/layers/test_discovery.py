@@ -150,11 +150,12 @@ def test_a_misspelt_name_comes_with_a_suggestion(site: Path, name: str, hint: st
     )
 
 
-def test_a_name_like_no_other_comes_with_the_installed_ones_only() -> None:
+def test_a_name_like_no_other_comes_with_the_installed_ones_and_the_custom() -> None:
     with pytest.raises(LayerNotFound) as caught:
         load_layer("xyzzy")
     assert (
-        str(caught.value) == f"no layer named 'xyzzy'; installed: {', '.join(installed_layers())}"
+        str(caught.value) == f"no layer named 'xyzzy'; installed: {', '.join(installed_layers())}; "
+        "install its package, by convention fast-channels-xyzzy"
     )
 
 

@@ -13,6 +13,8 @@ from fast_channels_tools.new_layer import LONGEST, new_layer, words_for
 
 from .commands import run
 
+pytestmark = pytest.mark.timeout(120)
+
 TOOLS = Path(sys.executable).parent
 METHODS = {
     "open": "await self._memory.open(inbox)",
@@ -62,7 +64,6 @@ def test_a_skeleton_passes_its_own_type_checks(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.timeout(120)
 def test_the_tests_of_a_skeleton_fail_only_where_a_method_is_not_written(tmp_path: Path) -> None:
     folder = skeleton("acme", tmp_path)
     done = inside(folder, sys.executable, *PYTEST, "--tb=line", "-rf")

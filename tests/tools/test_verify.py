@@ -8,6 +8,8 @@ import pytest
 from .commands import run
 from .strangers import install
 
+pytestmark = pytest.mark.timeout(120)
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:

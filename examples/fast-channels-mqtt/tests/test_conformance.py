@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from broker import PASSWORD, Mosquitto
@@ -12,8 +12,10 @@ from fast_channels.testing import BackendTests, LayerTests
 from fast_channels_mqtt import MqttBackend, MqttChannelLayer
 
 
-class TestMqtt(BackendTests, LayerTests):
-    secret = PASSWORD
+class OverMosquitto:
+    """What both suites need."""
+
+    secret: ClassVar[str | None] = PASSWORD
     patience = 15.0  # a thousand confirmed messages, on a busy machine
     mosquitto: Mosquitto
 
@@ -34,3 +36,9 @@ class TestMqtt(BackendTests, LayerTests):
             yield
         finally:
             await asyncio.to_thread(self.mosquitto.start)
+
+
+class TestBackend(OverMosquitto, BackendTests): ...
+
+
+class TestLayer(OverMosquitto, LayerTests): ...

@@ -5,6 +5,7 @@ run next.
 """
 
 import difflib
+import re
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, cast
@@ -83,8 +84,13 @@ def _find(name: str) -> EntryPoint:
         )
     known = installed_layers()
     close = difflib.get_close_matches(name, [*known, *EXTRAS], n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise LayerNotFound(f"no layer named {name!r}; installed: {', '.join(known)}{hint}")
+    hint = f"did you mean {close[0]!r}?" if close else f"install its package{_like(name)}"
+    raise LayerNotFound(f"no layer named {name!r}; installed: {', '.join(known)}; {hint}")
+
+
+def _like(name: str) -> str:
+    """Return how such a package is called by convention, where the name can be part of one."""
+    return f", by convention fast-channels-{name}" if re.fullmatch(r"[A-Za-z0-9-]+", name) else ""
 
 
 def _source(entry: EntryPoint) -> str:
