@@ -26,18 +26,24 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_installed_layers_are_listed_with_distribution_version_and_powers(site: Path) -> None:
+@pytest.fixture(scope="module")
+def listing(site: Path) -> str:
+    """What the command prints there."""
     done = run("layers", site=site)
     assert (done.returncode, done.stderr) == (0, "")
-    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
-    assert f"memory fast-channels {__version__} groups, queues" in lines
+    return done.stdout
+
+
+def test_installed_layers_are_listed_with_distribution_version_and_powers(listing: str) -> None:
+    lines = [" ".join(line.split()) for line in listing.splitlines()]
+    assert f"memory fast-channels {__version__} groups, queues, history" in lines
     assert "good, plain fc_good 2.3 groups" in lines
     assert "whole fc_whole 1.0 not known" in lines
     assert "picky fc_picky 1.0 not known" in lines
 
 
-def test_a_layer_that_cannot_be_used_is_listed_with_the_reason(site: Path) -> None:
-    out = run("layers", site=site).stdout
+def test_a_layer_that_cannot_be_used_is_listed_with_the_reason(listing: str) -> None:
+    out = listing
     assert "layer 'broken' (fc_broken 1.0) is installed but could not be imported: " in out
     assert "No module named 'a_driver_that_is_not_there'" in out
     assert "layer 'twin' is claimed by fc_one 1.0 and fc_two 1.0; uninstall all but one" in out

@@ -1,9 +1,12 @@
 """``fast-channels verify``: the kit against a broker that runs, and a report one can read."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
+
+from fast_channels_tools.command import main
 
 from .commands import run
 from .strangers import install
@@ -25,7 +28,7 @@ def test_a_layer_that_keeps_its_promises_passes() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("memory://: fast-channels ")
-    assert lines[0].endswith(", with groups, queues")
+    assert lines[0].endswith(", with groups, history, queues")
     assert "clauses: verify does not stop the broker" in done.stdout
     assert " passed, 0 failed, " in lines[-1]
     assert int(lines[-1].split()[0]) > 10
@@ -68,21 +71,34 @@ def test_a_layer_without_a_backend_is_verified_from_above(site: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "error"),
+    ("url", "status", "error"),
     [
         ("rdis://localhost", 2, "no layer named 'rdis'; installed: "),
         ("nothing://host", 2, "layer 'nothing' (fc_layers 1.0) returned None, which is no channel"),
         ("redis://127.0.0.1:1/0", 1, "nothing was verified: "),
-        ("memory:// --only no_such_clause", 2, "no clause has 'no_such_clause' in its name"),
     ],
 )
 def test_what_cannot_be_verified_is_one_line(
-    arguments: str, status: int, error: str, site: Path
+    url: str,
+    status: int,
+    error: str,
+    site: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    done = run("verify", *arguments.split(), site=site)
-    assert (done.returncode, done.stdout) == (status, "")
-    assert done.stderr.startswith(f"fast-channels: {error}"), done.stderr
-    assert done.stderr.count("\n") == 1
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr(sys, "argv", ["fast-channels", "verify", url])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out, err.count("\n")) == (status, "", 1)
+    assert err.startswith(f"fast-channels: {error}")
+
+
+def test_no_clause_of_that_name_is_an_error() -> None:
+    done = run("verify", "memory://", "--only", "no_such_clause")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "fast-channels: no clause has 'no_such_clause' in its name\n"
 
 
 def test_options_and_plugins_of_the_users_pytest_have_no_say() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from typer import Option
 
@@ -84,7 +84,9 @@ def installable(present: Iterable[str]) -> list[Installable]:
 
 def show(console: Console, present: list[Installed], missing: list[Installable]) -> None:
     """The tables are printed."""
-    table = Table("Names", "Distribution", "Version", "Powers", box=box.SIMPLE)
+    table = Table(Column("Names", overflow="fold"), box=box.SIMPLE)
+    for column in ("Distribution", "Version", "Powers"):
+        table.add_column(column, no_wrap=True)
     for layer in present:
         powers = "not known" if layer.powers is None else ", ".join(layer.powers)
         table.add_row(

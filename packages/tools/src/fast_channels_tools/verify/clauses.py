@@ -3,7 +3,8 @@
 from typing import Any, ClassVar
 
 from fast_channels.layers import Backend, BaseChannelLayer, ChannelLayer
-from fast_channels.testing.conformance import BackendTests, LayerTests, QueueTests
+from fast_channels.testing.conformance import BackendTests, LayerTests
+from fast_channels.testing.conformance.broker import POWERS
 
 from .running import current_target
 
@@ -21,6 +22,7 @@ class _Claims:
     secret = _target.secret
     queue_capacity = _target.queue_capacity
     redelivers = _target.redelivers
+    exact_history = _target.exact_history
     no_backend: ClassVar[str | None] = None
     no_sync: ClassVar[str | None] = None
 
@@ -40,5 +42,9 @@ if not _target.has_sync:
 _layer: tuple[type, ...] = (_Claims, LayerTests)
 TestLayer = type("TestLayer", _layer, {"__module__": __name__})
 if _target.has_backend:
-    _suites = (_Claims, BackendTests, *([QueueTests] if "queues" in _target.powers else []))
+    _suites: tuple[type, ...] = (
+        _Claims,
+        BackendTests,
+        *(POWERS[power] for power in sorted(_target.powers)),
+    )
     TestBackend = type("TestBackend", _suites, {"__module__": __name__})

@@ -25,6 +25,7 @@ class Target:
     patience: float
     order_across_topics: bool
     redelivers: bool
+    exact_history: bool
 
     @classmethod
     def of(cls, url: str, patience: float, order_per_topic: bool, redelivers: bool) -> Self:
@@ -32,6 +33,7 @@ class Target:
         layer = ChannelLayerRegistry().register("verified", url)
         base = layer if isinstance(layer, BaseChannelLayer) else None
         powers = powers_of(layer)
+        history = base.create_backend().history if base is not None and powers else None
         return cls(
             url,
             source_of(_name(url)),
@@ -42,6 +44,7 @@ class Target:
             patience,
             not order_per_topic,
             redelivers,
+            history.exact if history is not None else True,
         )
 
     @property
