@@ -180,13 +180,18 @@ class Node:
             f' binary:longest_common_prefix([N, <<"{beginning}">>]) =:= {len(beginning)}], ok.'
         )  # fmt: skip
 
+    def delete_exchange(self, name: str) -> None:
+        """The exchange is deleted, as an operator would."""
+        resource = f'{{resource, <<"/">>, exchange, <<"{name}">>}}'
+        self.ask(f'rabbit_exchange:delete({resource}, false, <<"kit">>).')
+
     def queues(self) -> list[str]:
         """Return the names of the queues."""
         names = self.ask(
-            'lists:join(" ", [N || Q <- rabbit_amqqueue:list(<<"/">>), '
-            "{resource, _, _, N} <- [amqqueue:get_name(Q)]])."
+            'lists:flatten(lists:join(" ", [binary_to_list(N) || '
+            'Q <- rabbit_amqqueue:list(<<"/">>), {resource, _, _, N} <- [amqqueue:get_name(Q)]])).'
         )
-        return sorted(part for part in names.replace('"', " ").split() if part not in "<>,[]")
+        return sorted(names.strip('"').split())
 
     def cut_off(self) -> None:
         """Every connection is broken without a word, and none is taken."""
@@ -199,6 +204,10 @@ class Node:
         """Connections are taken again."""
         self.ask("rabbit_maintenance:resume_all_client_listeners().")
         self.wait()
+
+    def connections(self) -> int:
+        """Return how many connections it has."""
+        return int(self.ask("length(rabbit_networking:connections())."))
 
     def signal(self, number: int) -> None:
         """Every process of the node gets the signal."""

@@ -59,8 +59,7 @@ class TestKilled(Single):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
-class TestQuorum(TestKilled):
+class TestQuorum(TestCutOff):
     queue_capacity = None  # a quorum queue takes a few more before it notices
 
     def build(self) -> RabbitMQBackend:

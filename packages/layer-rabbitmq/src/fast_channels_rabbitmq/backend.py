@@ -76,6 +76,7 @@ class RabbitMQBackend(Backend):
         publisher = self._publisher = Publisher(
             loop, publishing, self._exchange, self._limit, self._patience
         )
+        publisher.exchange_gone = listening.renew
         subscriber = Subscriber(listening, inbox, self._exchange, self._arguments)
         self._jobs = RabbitMQQueues(
             listening,

@@ -6,7 +6,7 @@ those who publish; what others publish still comes.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from pamqp import commands
@@ -15,6 +15,7 @@ from pamqp.encode import short_string
 from fast_channels.exceptions import BackendUnavailable, MessageTooLarge, PublishFailed
 from fast_channels.layers import Link, Publication
 from fast_channels_rabbitmq.batches import pack, split
+from fast_channels_rabbitmq.channel import NOT_FOUND, Refused
 from fast_channels_rabbitmq.connection import Connection
 
 logger = logging.getLogger("fast_channels.rabbitmq")
@@ -38,6 +39,8 @@ class Publisher:
         patience: float,
     ) -> None:
         self.link = link
+        self.exchange_gone: Callable[[Exception], None] | None = None
+        """Called when somebody has deleted the exchange, and all that was bound to it."""
         self._loop = loop
         self._exchange = exchange
         self._max_payload = max_payload
@@ -113,8 +116,13 @@ class Publisher:
         await answered(
             channel.ask(declare_exchange(self._exchange), commands.Confirm.Select()), connection
         )
-        channel.on_ended = connection.abort
+        channel.on_ended = lambda cause: self._ended(connection, cause)
         connection.on_blocked = self._blocked
+
+    def _ended(self, connection: Connection, cause: Exception) -> None:
+        connection.abort(cause)
+        if isinstance(cause, Refused) and cause.code == NOT_FOUND and self.exchange_gone:
+            self.exchange_gone(cause)
 
     def _blocked(self, connection: Connection) -> None:
         """The server takes no more messages, or takes them again."""

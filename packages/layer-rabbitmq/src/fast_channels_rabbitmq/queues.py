@@ -25,6 +25,7 @@ from fast_channels_rabbitmq.registry import Registry
 logger = logging.getLogger("fast_channels.rabbitmq")
 
 LONGEST_DELAY: Final = 0.5
+PUT_SECONDS: Final = 4.0
 PATIENCE: Final = 2.0
 """Seconds for which a job is offered to a queue that refuses it though it has room."""
 
@@ -150,6 +151,15 @@ class RabbitMQQueues:
             raise MessageTooLarge(
                 f"{len(payload)} bytes were put, and max_payload is {self._max_payload}"
             )
+        try:
+            async with asyncio.timeout(PUT_SECONDS):
+                await self._put(queue, payload, expires_in)
+        except TimeoutError:
+            raise BackendUnavailable(
+                f"queue {queue!r} did not take a job within {PUT_SECONDS:g} s; it was perhaps sent"
+            ) from None
+
+    async def _put(self, queue: str, payload: bytes, expires_in: float) -> None:
         properties = b"\x11\x00\x02" + short_string(str(max(1, math.ceil(expires_in * 1_000))))
         address = address_of("", queue, mandatory=True)
         delays = reconnect_delays(most=LONGEST_DELAY)

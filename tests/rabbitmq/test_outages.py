@@ -1,0 +1,212 @@
+"""Whatever happens to the server: the listener comes back and tells the gap once.
+
+Every test ends with a message that arrives, so what it shows is that nobody is deaf.
+"""
+
+import asyncio
+import time
+
+import pytest
+from tests.waiting import read_until, send_when_back, soon, until
+
+from fast_channels.exceptions import BackendUnavailable
+from fast_channels_rabbitmq import RabbitMQChannelLayer
+
+from .conftest import Make
+from .proxy import proxied
+from .servers import PASSWORD, USER, Node
+
+GAP = {"type": "channels.gap", "group": "room"}
+LAST = {"type": "last"}
+ACCESS = f"{USER}:{PASSWORD}"
+
+
+async def member(layer: RabbitMQChannelLayer) -> str:
+    """Return a channel of the layer that is in the group."""
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    return channel
+
+
+@pytest.mark.timeout(60)
+async def test_a_killed_and_restarted_server_costs_one_gap_and_no_subscription(
+    node: Node, make: Make
+) -> None:
+    here, there = make(node.url), make(node.url)
+    await here.open()
+    channel = await member(there)
+    for number in range(1_200):  # more than two answers' worth
+        await there.group_add(f"more-{number}", channel)
+    node.kill()
+    try:
+        for number in range(2):
+            began = time.monotonic()
+            with pytest.raises(BackendUnavailable, match=str(node.port)):
+                await here.group_send("room", {"type": "lost", "number": number})
+            assert time.monotonic() - began < 4
+    finally:
+        await asyncio.to_thread(node.start)
+    await until(lambda: there.stats()["gaps"] == 1)
+    for group in ("more-0", "more-600", "more-1199"):
+        await send_when_back(here, group, {"type": group})
+    await here.group_send("room", LAST)
+    came = await read_until(there, channel, LAST)
+    # The gaps, one for each group of the member, and then what was sent; nothing that had failed.
+    assert sum(message["type"] == GAP["type"] for message in came) == 1_201
+    assert [message["type"] for message in came[1_201:]] == ["more-0", "more-600", "more-1199"]
+
+
+async def test_connections_that_an_operator_closes_cost_one_gap(node: Node, make: Make) -> None:
+    here, there = make(node.url), make(node.url)
+    await here.open()
+    channel = await member(there)
+    await asyncio.to_thread(node.kick)
+    await send_when_back(here, "room", {"type": "perhaps"})
+    assert await soon(there.receive(channel)) == GAP
+    await here.group_send("room", LAST)
+    assert await read_until(there, channel, LAST) in ([], [{"type": "perhaps"}])
+
+
+async def test_a_queue_that_is_deleted_under_us_costs_one_gap(
+    node: Node, make: Make, prefix: str
+) -> None:
+    here, there = make(node.url), make(node.url)
+    channel = await member(there)
+    await asyncio.to_thread(node.delete_queues, f"{prefix}.")
+    assert await soon(there.receive(channel)) == GAP
+    await here.group_send("room", LAST)
+    assert await read_until(there, channel, LAST) == []
+    assert there.stats()["gaps"] == 1
+
+
+async def test_an_exchange_that_is_deleted_is_made_again(
+    node: Node, make: Make, prefix: str
+) -> None:
+    here = make(node.url)
+    channel = await member(here)
+    await asyncio.to_thread(node.delete_exchange, prefix)
+    with pytest.raises(BackendUnavailable, match=f"no exchange '{prefix}' in vhost"):
+        await here.group_send("room", {"type": "lost"})
+    assert await soon(here.receive(channel)) == GAP
+    await send_when_back(here, "room", LAST)
+    assert await read_until(here, channel, LAST) == []
+
+
+async def test_a_road_that_goes_dead_without_a_word_is_replaced(node: Node, make: Make) -> None:
+    async with proxied(node.port) as proxy:
+        here, there = make(node.url), make(proxy.url(ACCESS))
+        channel = await member(there)
+        proxy.forget()
+        assert await soon(there.receive(channel)) == GAP
+        await here.group_send("room", LAST)
+        assert await read_until(there, channel, LAST) == []
+        await there.close()
+
+
+async def test_a_frozen_server_is_noticed_and_found_again(node: Node, make: Make) -> None:
+    here, there = make(node.url), make(node.url)
+    await here.open()
+    channel = await member(there)
+    node.freeze()
+    try:
+        began = time.monotonic()
+        sends = [layer.group_send("room", {"type": "perhaps"}) for layer in (here, there)]
+        errors = await asyncio.gather(*sends, return_exceptions=True)
+        assert all(isinstance(error, BackendUnavailable) for error in errors), errors
+        assert time.monotonic() - began < 6
+        await asyncio.sleep(1)  # it is time that has to pass: who listens gives up, too
+    finally:
+        node.thaw()
+    await until(lambda: there.stats()["gaps"] == 1)
+    await send_when_back(here, "room", LAST)
+    came = await read_until(there, channel, LAST)
+    assert came.count(GAP) == 1
+    assert all(message in (GAP, {"type": "perhaps"}) for message in came)
+
+
+async def test_a_server_that_only_stalls_costs_nothing(node: Node, make: Make) -> None:
+    here, there = make(node.url), make(node.url)
+    await here.open()
+    channel = await member(there)
+    node.freeze()
+    sending = asyncio.create_task(here.group_send("room", {"type": "late"}))
+    await asyncio.sleep(1.8)  # it is time that has to pass: longer than a sign of life may take
+    node.thaw()
+    await soon(sending)
+    await here.group_send("room", LAST)
+    assert await read_until(there, channel, LAST) == [{"type": "late"}]
+
+
+async def test_a_server_short_of_memory_says_so_to_senders_and_takes_them_later(
+    node: Node, make: Make
+) -> None:
+    here, there = make(node.url), make(node.url)
+    await here.open()
+    channel = await member(there)
+    await asyncio.to_thread(node.alarm, on=True)
+    try:
+        for outcome in ("perhaps sent, and then comes when it takes messages", "nothing was sent"):
+            began = time.monotonic()
+            with pytest.raises(BackendUnavailable, match=f"low on memory; .*{outcome}"):
+                await here.group_send("room", {"type": outcome})
+            assert time.monotonic() - began < 5
+        with pytest.raises(BackendUnavailable, match="low on memory"):
+            await here.send("jobs", {"type": "job"})
+        await there.group_add("other", channel)  # who only listens is not held up
+        waiting = asyncio.create_task(here.group_send("room", {"type": "patient"}))
+    finally:
+        await asyncio.to_thread(node.alarm, on=False)
+    await soon(waiting)
+    await here.group_send("room", LAST)
+    came = [message["type"] for message in await read_until(there, channel, LAST)]
+    # What was perhaps sent was; what was not does not come, and the frames' numbers tell it.
+    assert came == ["perhaps sent, and then comes when it takes messages", GAP["type"], "patient"]
+
+
+async def test_an_alarm_names_itself_within_a_short_send_timeout(node: Node, make: Make) -> None:
+    layer = make(node.url, send_timeout=0.5)
+    await layer.open()
+    await asyncio.to_thread(node.alarm, on=True)
+    try:
+        with pytest.raises(BackendUnavailable, match="low on memory"):
+            await layer.group_send("room", {"type": "lost"})
+    finally:
+        await asyncio.to_thread(node.alarm, on=False)
+    await send_when_back(layer, "room", LAST)
+
+
+async def test_what_the_server_drops_for_a_slow_process_is_told_as_a_gap(
+    node: Node, make: Make
+) -> None:
+    async with proxied(node.port) as proxy:
+        here = make(node.url)
+        there = make(proxy.url(ACCESS), queue_length=5, capacity_bytes=100_000_000)
+        channel = await member(there)
+        proxy.passing.clear()
+        for number in range(300):  # more than the sockets and the server's own buffers hold
+            await here.group_send("room", {"type": "flood", "n": number, "text": "x" * 60_000})
+        proxy.passing.set()
+        await here.group_send("room", LAST)
+        came = await read_until(there, channel, LAST)
+        assert came.count(GAP) == 1
+        numbers = [message["n"] for message in came if message != GAP]
+        assert numbers == sorted(numbers)
+        assert numbers[-1] == 299  # the oldest go
+        assert len(numbers) < 300
+        await there.close()
+
+
+async def test_a_worker_waits_through_an_outage(node: Node, make: Make) -> None:
+    here, there = make(node.url), make(node.url)
+    taking = asyncio.create_task(there.receive("jobs"))
+    await here.send("other", {"type": "job"})
+    await asyncio.to_thread(node.cut_off)
+    await asyncio.to_thread(node.let_in)
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await here.send("jobs", LAST)
+                break
+            except BackendUnavailable:
+                await asyncio.sleep(0.02)
+    assert await soon(taking) == LAST
