@@ -230,6 +230,35 @@ class Node:
         self.signal(signal.SIGCONT)
 
 
+class Cluster:
+    """Two nodes that know each other."""
+
+    def __init__(self, folder: Path) -> None:
+        self._names = Names()
+        self.nodes = [Node(folder, self._names) for _ in range(2)]
+        members = "".join(
+            f"cluster_formation.classic_config.nodes.{number} = {node.name}\n"
+            for number, node in enumerate(self.nodes, 1)
+        )
+        for node in self.nodes:
+            with (node.folder / "rabbitmq.conf").open("a") as config:
+                config.write(members)
+
+    def start(self) -> None:
+        """Both answer, and are one cluster."""
+        for node in self.nodes:
+            node.start()  # one after the other: the second one joins the first
+        running = self.nodes[0].ask("length([node() | nodes()]).")
+        if running != "2":
+            raise RuntimeError(f"{running} nodes of 2 found each other")
+
+    def kill(self) -> None:
+        """Both are gone."""
+        for node in self.nodes:
+            node.kill()
+        self._names.stop()
+
+
 @contextmanager
 def running(folder: Path, config: str = "", plugins: str = "") -> Generator[Node]:
     """A node for the time of the ``with``."""
