@@ -36,6 +36,19 @@ def free_port() -> int:
     return port
 
 
+def listening(port: int) -> None:
+    """Return when somebody listens on the port."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
 class Names:
     """The daemon that tells Erlang's nodes each other's ports, for ours alone."""
 
@@ -260,13 +273,18 @@ class Cluster:
 
 
 @contextmanager
-def running(folder: Path, config: str = "", plugins: str = "") -> Generator[Node]:
-    """A node for the time of the ``with``."""
+def running(
+    folder: Path, config: str = "", plugins: str = "", also: int | None = None
+) -> Generator[Node]:
+    """A node for the time of the ``with``, which listens ``also`` at that port."""
     names = Names()
     try:
         node = Node(folder, names, config, plugins)
         try:
-            yield node.start()
+            node.start()
+            if also is not None:
+                listening(also)
+            yield node
         finally:
             node.kill()
     finally:

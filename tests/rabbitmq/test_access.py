@@ -133,26 +133,6 @@ class Silent(Inbox):
     def gap(self, *_: object) -> None: ...
 
 
-async def test_a_payload_over_the_servers_limit_is_told_and_the_others_come(
-    node: Node, make: Make
-) -> None:
-    await asyncio.to_thread(node.ask, "application:set_env(rabbit, max_message_size, 100000).")
-    try:
-        layer = make(node.url)
-        with pytest.raises(
-            BackendUnavailable, match=r"larger than .*100000; register .*max_payload"
-        ):
-            await layer.group_send("room", {"type": "large", "text": "x" * 200_000})
-        fitting = make(node.url, max_payload=90_000)
-        room = await member(fitting)
-        await fitting.group_send("room", {"type": "large", "text": "x" * 200_000})
-        assert len((await soon(fitting.receive(room)))["text"]) == 200_000  # in pieces
-    finally:
-        await asyncio.to_thread(
-            node.ask, "application:set_env(rabbit, max_message_size, 134217728)."
-        )
-
-
 async def test_of_a_batch_only_what_is_too_large_is_refused(node: Node, prefix: str) -> None:
     backend = RabbitMQBackend(parse_servers(node.url), exchange=prefix, max_payload=10_000)
     await backend.open(Silent())
@@ -166,7 +146,7 @@ async def test_of_a_batch_only_what_is_too_large_is_refused(node: Node, prefix: 
         await backend.close()
 
 
-# --- TLS --------------------------------------------------------------------------------------
+# --- limits, TLS ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -189,30 +169,31 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def encrypted(
+def strict(
     certificates: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[tuple[Node, str]]:
-    """A node that speaks TLS on the port of that address, and wants a certificate."""
+    """A node that takes small messages only, and wants a certificate at that other address."""
     port = free_port()
     config = (
         f"listeners.ssl.1 = 127.0.0.1:{port}\n"
         f"ssl_options.cacertfile = {certificates}/ca.pem\n"
         f"ssl_options.certfile = {certificates}/server.pem\n"
         f"ssl_options.keyfile = {certificates}/server.key\n"
+        "max_message_size = 100000\n"
         "ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n"
         "ssl_cert_login_from = common_name\n"
         "auth_mechanisms.1 = PLAIN\nauth_mechanisms.2 = EXTERNAL\n"
     )
-    folder = tmp_path_factory.mktemp("encrypted")
-    with running(folder, config, "rabbitmq_auth_mechanism_ssl") as node:
+    folder = tmp_path_factory.mktemp("strict")
+    with running(folder, config, "rabbitmq_auth_mechanism_ssl", also=port) as node:
         yield node, f"127.0.0.1:{port}"
 
 
 @pytest.mark.timeout(60)
 async def test_tls_with_a_clients_certificate_lets_in_who_it_names(
-    encrypted: tuple[Node, str], certificates: Path, make: Make, node: Node
+    strict: tuple[Node, str], certificates: Path, make: Make, node: Node
 ) -> None:
-    _, address = encrypted
+    _, address = strict
     files = {
         "tls_ca": f"{certificates}/ca.pem",
         "tls_cert": f"{certificates}/{USER}.pem",
@@ -233,3 +214,18 @@ async def test_tls_with_a_clients_certificate_lets_in_who_it_names(
     assert "rabbitmq at" in await refused(make(f"amqps://{USER}:{PASSWORD}@{address}", **without))
     # The other way round: who speaks TLS to a port without it, or asks for what is not offered.
     assert "rabbitmq at" in await refused(make(f"amqps://{node.address}", **files))
+
+
+@pytest.mark.timeout(60)
+async def test_a_payload_over_the_servers_limit_is_told(
+    strict: tuple[Node, str], make: Make
+) -> None:
+    node, _ = strict
+    large = {"type": "large", "text": "x" * 200_000}
+    layer = make(node.url)
+    with pytest.raises(BackendUnavailable, match=r"larger than .*100000; register .*max_payload"):
+        await layer.group_send("room", large)
+    fitting = make(node.url, max_payload=90_000)
+    room = await member(fitting)
+    await fitting.group_send("room", large)  # in pieces
+    assert await soon(fitting.receive(room)) == large
