@@ -68,6 +68,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "layers.session",
         "layers.sessions",
         "layers.health",
+        "layers.tracing",
         "layers.channel",
         "layers.group_views",
         "layers.jobs",

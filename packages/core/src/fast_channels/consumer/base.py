@@ -14,6 +14,7 @@ from fast_channels.consumer.handlers import (
     layer_handlers,
 )
 from fast_channels.consumer.in_thread import HandlerThread
+from fast_channels.consumer.traced import connection_class
 from fast_channels.exceptions import StopConsumer
 from fast_channels.layers import events
 from fast_channels.layers.base import BaseChannelLayer
@@ -207,7 +208,7 @@ class AsyncConsumer:
 
     def _make_connection(self, name: str, options: LayerOptions, losses: LossReport) -> Mailbox:
         self.channel_name = name
-        return Connection(self, name, options, losses)
+        return connection_class()(self, name, options, losses)
 
     async def _serve(self, channel: LocalChannel | None, receive: ASGIReceiveCallable) -> None:
         loop = asyncio.get_running_loop()

@@ -5,6 +5,7 @@ full, or that missed something has a cursor; what comes live passes it by until 
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from fast_channels.layers.backend import Position
@@ -183,4 +184,15 @@ def fresh(durable: Durable, item: Item) -> Any:
     if group is None:
         return item  # whom it is for is told by its target
     fields = item.message if item.flat else decode_message(item.payload)
-    return Message(fields, group, durable.name, item.position)
+    return _make_message(fields, group, durable.name, item.position)
+
+
+_make_message: Callable[[dict[str, Any], str, str, Position], Message] = Message
+
+
+def make_messages_with(
+    make: Callable[[dict[str, Any], str, str, Position], Message] | None,
+) -> None:
+    """What receivers get is made by this from now on; None: it is a ``Message``."""
+    global _make_message
+    _make_message = make or Message

@@ -35,7 +35,8 @@ def _plain(value: object) -> object:
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
-_decode = msgspec.msgpack.Decoder(dict[Any, Any]).decode
+decode_fields = msgspec.msgpack.Decoder(dict[Any, Any]).decode
+_decode: Callable[[bytes], dict[Any, Any]] = decode_fields
 _decode_json = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -81,6 +82,12 @@ def decode_message(payload: bytes) -> dict[str, Any]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"payload is no message: {error}") from error
     return _with_type(message)
+
+
+def decode_with(decode: Callable[[bytes], dict[Any, Any]] | None) -> None:
+    """Payloads are read by this from now on; None: as always. It raises what msgspec raises."""
+    global _decode
+    _decode = decode or decode_fields
 
 
 def decode_plain(payload: bytes) -> dict[str, Any]:
