@@ -64,11 +64,11 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "layers.kept",
     ),
     ("layers.membership", "layers.presence", "layers.control", "layers.sending"),
+    ("layers.tracing",),
     (
         "layers.session",
         "layers.sessions",
         "layers.health",
-        "layers.tracing",
         "layers.channel",
         "layers.group_views",
         "layers.jobs",

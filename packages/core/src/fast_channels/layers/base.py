@@ -44,7 +44,6 @@ from fast_channels.layers.replay import Replay
 from fast_channels.layers.session import MakeMailbox, Session
 from fast_channels.layers.sessions import Sessions
 from fast_channels.layers.sync import SyncLayer
-from fast_channels.layers.tracing import make_session
 from fast_channels.type_defs import ChannelMessage
 
 _layers: "weakref.WeakSet[BaseChannelLayer]" = weakref.WeakSet()
@@ -127,7 +126,7 @@ class BaseChannelLayer(ChannelsNames, KeptGroups, GroupViews):
         self._sessions.disown()
 
     def _new_session(self, loop: asyncio.AbstractEventLoop) -> Session:
-        return make_session(self, loop, self.create_backend(), self.options, self._make_frames())
+        return Session(self, loop, self.create_backend(), self.options, self._make_frames())
 
     async def _here(self) -> Session:
         return self._session() or await self._open()

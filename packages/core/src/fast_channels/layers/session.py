@@ -56,9 +56,9 @@ from fast_channels.layers.presence import Presence
 from fast_channels.layers.presence_wire import Role
 from fast_channels.layers.relay import Relays
 from fast_channels.layers.replay import Replay
-from fast_channels.layers.sending import Sending
 from fast_channels.layers.subscriptions import Subscriptions
 from fast_channels.layers.sweeper import Sweeper
+from fast_channels.layers.tracing import make_sending
 
 logger = logging.getLogger("fast_channels.layers")
 
@@ -95,7 +95,7 @@ class Session:
         self.hub = Hub(loop, self.losses, options.gaps)
         self._own_topic = self.hub.topics[self._own] = Topic(self._own)
         timeout = options.send_timeout
-        self.sending = Sending(self, loop, backend, options)
+        self.sending = make_sending(self, loop, backend, options)
         self.outbox = self.sending.outbox
         self.send = self.sending.send
         self._subscriptions = Subscriptions(loop, backend, options.linger, timeout, self._forget)

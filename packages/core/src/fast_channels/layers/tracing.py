@@ -16,7 +16,7 @@ from fast_channels.layers.backend import Position
 from fast_channels.layers.codec import CONTROL, Entry
 from fast_channels.layers.history import Message
 from fast_channels.layers.names import topic_group
-from fast_channels.layers.session import Session
+from fast_channels.layers.sending import Sending
 
 Context = dict[str, str]
 """Header names and values, such as ``traceparent`` of W3C Trace Context."""
@@ -136,8 +136,8 @@ def _kept_message(fields: dict[str, Any], group: str, topic: str, position: Posi
 # --- who sends ------------------------------------------------------------------------------------
 
 
-class TracedSession(Session):
-    """A session whose messages carry contexts."""
+class TracedSending(Sending):
+    """The send side of a session whose messages carry contexts."""
 
     def __init__(self, tracing: Tracing, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -161,9 +161,9 @@ class TracedSession(Session):
         return self._tracing.sending(destination, entry.target is None, len(entry.payload))
 
 
-def make_session(*arguments: Any) -> Session:
-    """Return a session that is not open yet."""
-    return Session(*arguments) if _active is None else TracedSession(_active, *arguments)
+def make_sending(*arguments: Any) -> Sending:
+    """Return the send side of a session."""
+    return Sending(*arguments) if _active is None else TracedSending(_active, *arguments)
 
 
 def _traced(entry: Entry, context: Context) -> Entry:

@@ -303,7 +303,7 @@ class HistoryClauses(LayerSuite):
     async def test_a_durable_channel_catches_up_after_an_outage(self) -> None:
         """What the broker took for it comes, in order and once. Usual cause: ``durable_channels``
         is ignored, or the loss is told before history is asked."""
-        here, there = [await self._node(durable_channels=True, gaps=True) for _ in range(2)]
+        here, there = [await self._keeper(durable_channels=True, gaps=True) for _ in range(2)]
         member = await self.member(there)
         taken: list[int] = []
 
