@@ -19,7 +19,7 @@ from fast_channels.layers import (
     Publication,
 )
 from fast_channels.layers.in_memory import MemoryBackend, MemoryBroker, MemoryJob, MemoryQueues
-from fast_channels.layers.in_memory_history import MemoryHistory
+from fast_channels.layers.in_memory.history import MemoryHistory
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from fast_channels.layers.in_memory import (
     MemoryBroker,
     MemoryQueues,
 )
-from fast_channels.layers.in_memory_history import MemoryHistory
+from fast_channels.layers.in_memory.history import MemoryHistory
 from fast_channels.testing import LayerTests, PresenceTests
 
 

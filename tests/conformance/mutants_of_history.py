@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from fast_channels.exceptions import HistoryLost
 from fast_channels.layers import Append, Entry, Page, Position, Publication
-from fast_channels.layers.in_memory_history import Delivery
+from fast_channels.layers.in_memory.history import Delivery
 
 from .breakable import BreakableBackend, BreakableHistory
 from .subject import caught_by

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from fast_channels.layers.cursor import fresh
+from fast_channels.layers.history.cursor import fresh
 from fast_channels.layers.mailbox import KEPT, Mailbox
 from fast_channels.layers.messages import encode_message
 

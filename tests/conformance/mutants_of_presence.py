@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from fast_channels.layers.presence_wire import encode_value
+from fast_channels.layers.presence.wire import encode_value
 
 from .layer_faults import Mutant
 from .subject import caught_by, later

@@ -8,10 +8,10 @@ import pytest
 from fast_channels.exceptions import BackendUnavailable, HistoryLost, InvalidChannelLayerError
 from fast_channels.layers import HistoryPolicy, Message, Page, Position
 from fast_channels.layers.history import decode_position, decode_since, encode_position
+from fast_channels.layers.history.replay import READS
 from fast_channels.layers.in_memory import MemoryBackend, MemoryBroker
-from fast_channels.layers.in_memory_history import MemoryHistory
+from fast_channels.layers.in_memory.history import MemoryHistory
 from fast_channels.layers.messages import encode_message
-from fast_channels.layers.replay import READS
 
 from .backends import Make, WatchedBackend, frame
 from .waiting import numbers, read_to_fence, receive, soon, turns, until

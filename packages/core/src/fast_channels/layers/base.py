@@ -23,11 +23,11 @@ from fast_channels.layers.codec import (
 from fast_channels.layers.compat import ChannelsNames
 from fast_channels.layers.counters import Durations
 from fast_channels.layers.fragments import split
-from fast_channels.layers.group_views import GroupViews, role_of
 from fast_channels.layers.health import Health, examine
 from fast_channels.layers.history import check_id, decode_since
+from fast_channels.layers.history.kept import KeptGroups
+from fast_channels.layers.history.replay import Replay
 from fast_channels.layers.jobs import JobQueues, Lease
-from fast_channels.layers.kept import KeptGroups
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.messages import encode_message
 from fast_channels.layers.names import (
@@ -40,7 +40,7 @@ from fast_channels.layers.names import (
     new_node,
 )
 from fast_channels.layers.options import LayerOptions, OptionKeywords, Patterns
-from fast_channels.layers.replay import Replay
+from fast_channels.layers.presence.views import GroupViews, role_of
 from fast_channels.layers.session import MakeMailbox, Session
 from fast_channels.layers.sessions import Sessions
 from fast_channels.layers.sync import SyncLayer

@@ -20,7 +20,7 @@ from fast_channels.layers.names import (
     check_node,
     node_topic,
 )
-from fast_channels.layers.presence_wire import MAX_PRESENCE, Role, check_value
+from fast_channels.layers.presence.wire import MAX_PRESENCE, Role, check_value
 
 logger = logging.getLogger("fast_channels.layers")
 

@@ -7,7 +7,7 @@ sent by a layer that keeps it (plain JSON). Both are live before anybody is a me
 import asyncio
 
 from fast_channels.layers.backend import Position
-from fast_channels.layers.durable import DurableTopics
+from fast_channels.layers.history.durable import DurableTopics
 from fast_channels.layers.hub import Hub
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.names import group_topic, history_topic

@@ -4,10 +4,10 @@ import asyncio
 from typing import Protocol
 
 from fast_channels.exceptions import ChannelFull
-from fast_channels.layers.appends import HistoryOutbox
 from fast_channels.layers.backend import Backend
 from fast_channels.layers.codec import Entry, Frames
 from fast_channels.layers.counters import Counters
+from fast_channels.layers.history.appends import HistoryOutbox
 from fast_channels.layers.hub import Hub
 from fast_channels.layers.names import node_history_topic, node_topic
 from fast_channels.layers.options import LayerOptions

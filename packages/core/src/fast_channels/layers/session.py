@@ -35,9 +35,11 @@ from fast_channels.layers.codec import (
 )
 from fast_channels.layers.control import Control
 from fast_channels.layers.counters import Counters, LossReport
-from fast_channels.layers.durable import DurableTopics
 from fast_channels.layers.fragments import Reassembly
 from fast_channels.layers.history import decode_since
+from fast_channels.layers.history.durable import DurableTopics
+from fast_channels.layers.history.node_inbox import NodeInbox
+from fast_channels.layers.history.replay import Replay
 from fast_channels.layers.hub import Hub, Topic
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.membership import Memberships, Since
@@ -50,12 +52,10 @@ from fast_channels.layers.names import (
     node_history_topic,
     node_topic,
 )
-from fast_channels.layers.node_inbox import NodeInbox
 from fast_channels.layers.options import LayerOptions
-from fast_channels.layers.presence import Presence
-from fast_channels.layers.presence_wire import Role
+from fast_channels.layers.presence.tracker import Presence
+from fast_channels.layers.presence.wire import Role
 from fast_channels.layers.relay import Relays
-from fast_channels.layers.replay import Replay
 from fast_channels.layers.subscriptions import Subscriptions
 from fast_channels.layers.sweeper import Sweeper
 from fast_channels.layers.tracing import make_sending

@@ -11,10 +11,10 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from fast_channels.layers import codec, cursor, messages
+from fast_channels.layers import codec, messages
 from fast_channels.layers.backend import Position
 from fast_channels.layers.codec import CONTROL, Entry
-from fast_channels.layers.history import Message
+from fast_channels.layers.history import Message, cursor
 from fast_channels.layers.names import topic_group
 from fast_channels.layers.sending import Sending
 

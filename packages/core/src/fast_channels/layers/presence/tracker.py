@@ -16,7 +16,6 @@ from typing import Any, Final
 import msgspec
 
 from fast_channels.exceptions import LayerClosed
-from fast_channels.layers.announcer import Announcer, Send
 from fast_channels.layers.hub import Hub, Topic
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.names import (
@@ -28,8 +27,11 @@ from fast_channels.layers.names import (
     topic_group,
 )
 from fast_channels.layers.options import LayerOptions
-from fast_channels.layers.peers import Peers
-from fast_channels.layers.presence_wire import (
+from fast_channels.layers.presence.announcer import Announcer, Send
+from fast_channels.layers.presence.peers import Peers
+from fast_channels.layers.presence.questions import Question, Questions
+from fast_channels.layers.presence.roster import Roster
+from fast_channels.layers.presence.wire import (
     PAGE_BYTES,
     Ask,
     Beat,
@@ -45,8 +47,6 @@ from fast_channels.layers.presence_wire import (
     decode_value,
     encode,
 )
-from fast_channels.layers.questions import Question, Questions
-from fast_channels.layers.roster import Roster
 from fast_channels.layers.subscriptions import Subscriptions
 
 logger = logging.getLogger("fast_channels.layers")

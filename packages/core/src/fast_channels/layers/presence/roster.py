@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from fast_channels.layers.mailbox import Mailbox
-from fast_channels.layers.presence_wire import Change, GroupState, Members
+from fast_channels.layers.presence.wire import Change, GroupState, Members
 
 TOLD_AT_ONCE = 500
 """Members in one message to a watcher at most."""

@@ -8,9 +8,9 @@ from fast_channels.layers.history import (
     decode_since,
     encode_position,
 )
+from fast_channels.layers.history.replay import Replay
 from fast_channels.layers.names import check_group, history_topic
 from fast_channels.layers.options import LayerOptions
-from fast_channels.layers.replay import Replay
 
 
 class KeptGroups:

@@ -17,8 +17,8 @@ from fast_channels.layers.backend import History, Kept, Page, Position
 from fast_channels.layers.backoff import reconnect_delays
 from fast_channels.layers.codec import FRAGMENT, FrameError, Frames, SealError, decode_entries
 from fast_channels.layers.counters import LossReport
-from fast_channels.layers.cursor import LARGEST_PAGE, Cursor, Durable, Item, fresh
 from fast_channels.layers.history import Message
+from fast_channels.layers.history.cursor import LARGEST_PAGE, Cursor, Durable, Item, fresh
 from fast_channels.layers.hub import CLOCK_EVERY, TURN_MEMBERS, TURN_SECONDS
 from fast_channels.layers.mailbox import KEPT, Mailbox, gap_message
 from fast_channels.layers.options import LayerOptions

@@ -7,7 +7,7 @@ each channel acts.
 import time
 
 from fast_channels.layers.counters import LossReport
-from fast_channels.layers.cursor import Item
+from fast_channels.layers.history.cursor import Item
 from fast_channels.layers.hub import Hub
 from fast_channels.layers.mailbox import Mailbox, Message
 from fast_channels.layers.messages import decode_message

@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers.backend import Append, Backend, Inbox, Publication
 from fast_channels.layers.base import BaseChannelLayer
-from fast_channels.layers.in_memory_history import (
+from fast_channels.layers.in_memory.history import (
     Delivery,
     MemoryHistory,
     MemoryStream,
     MemoryStreams,
 )
-from fast_channels.layers.in_memory_queue import MemoryJob, MemoryQueue
+from fast_channels.layers.in_memory.queue import MemoryJob, MemoryQueue
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.options import OptionKeywords, Patterns
 

@@ -11,10 +11,10 @@ from typing import Final
 
 from fast_channels.layers.codec import PRESENCE, Entry
 from fast_channels.layers.names import beat_topic, node_topic, presence_topic
-from fast_channels.layers.peers import Peers
-from fast_channels.layers.presence_wire import GROUPS_AT_ONCE, Ask, Change, encode, pages
-from fast_channels.layers.questions import Question, Questions
-from fast_channels.layers.roster import Roster
+from fast_channels.layers.presence.peers import Peers
+from fast_channels.layers.presence.questions import Question, Questions
+from fast_channels.layers.presence.roster import Roster
+from fast_channels.layers.presence.wire import GROUPS_AT_ONCE, Ask, Change, encode, pages
 
 logger = logging.getLogger("fast_channels.layers")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fast_channels.layers.names import channel_node, check_group
-from fast_channels.layers.presence_wire import Role, encode_value
+from fast_channels.layers.presence.wire import Role, encode_value
 from fast_channels.layers.session import Session
 
 

@@ -11,10 +11,10 @@ from typing import Any
 from fast_channels.exceptions import HistoryLost
 from fast_channels.layers.backend import Position
 from fast_channels.layers.counters import Counters
-from fast_channels.layers.cursor import Cursor, Durable, Item, fresh
+from fast_channels.layers.history.cursor import Cursor, Durable, Item, fresh
+from fast_channels.layers.history.replay import Replay
 from fast_channels.layers.hub import Hub, Pending, Topic
 from fast_channels.layers.mailbox import KEPT, Mailbox
-from fast_channels.layers.replay import Replay
 
 logger = logging.getLogger("fast_channels.layers")
 

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Collection, Iterable
 
-from fast_channels.layers.presence_wire import GroupState, Members, State
+from fast_channels.layers.presence.wire import GroupState, Members, State
 
 
 class Question:
