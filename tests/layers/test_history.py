@@ -58,10 +58,10 @@ class KeepingBackend(WatchedBackend):
     def __init__(self, broker: MemoryBroker) -> None:
         super().__init__(broker)
         self.history = SlowHistory(broker)
-        self.deaf = False
+        self.loses = False
 
     def arrive(self, publication: Any) -> None:
-        if not self.deaf:
+        if not self.loses:
             super().arrive(publication)
 
 
@@ -129,10 +129,10 @@ async def test_members_at_one_place_share_a_read(make: Make) -> None:
     await layer.group_send("room", message(0))
     for channel in channels:
         await receive(layer, channel, 1)
-    layer.backend.deaf = True
+    layer.backend.loses = True
     for n in range(1, 4):
         await layer.group_send("room", message(n))
-    layer.backend.deaf = False
+    layer.backend.loses = False
     layer.backend.inbox.gap(OSError("lost"))
     for channel in channels:
         assert numbers(await receive(layer, channel, 3)) == [1, 2, 3]
@@ -162,9 +162,9 @@ async def test_a_read_that_fails_is_tried_again(make: Make) -> None:
     layer = make(KeepingBackend, history=KEPT, gaps=True)
     channel = await layer.new_channel()
     await layer.group_add("room", channel)
-    layer.backend.deaf = True
+    layer.backend.loses = True
     await layer.group_send("room", message(1))
-    layer.backend.deaf = False
+    layer.backend.loses = False
     layer.backend.history.failures = 2
     layer.backend.inbox.gap(OSError("lost"))
     await layer.group_send("room", message(2))
@@ -176,9 +176,9 @@ async def test_a_jump_in_the_numbers_of_frames_is_healed(make: Make) -> None:
     channel = await layer.new_channel()
     await layer.group_add("room", channel)
     await layer.group_send("room", message(0))
-    layer.backend.deaf = True
+    layer.backend.loses = True
     await layer.group_send("room", message(1))
-    layer.backend.deaf = False
+    layer.backend.loses = False
     await layer.group_send("room", message(2))
     assert numbers(await receive(layer, channel, 3)) == [0, 1, 2]
     assert await read_to_fence(layer, channel) == []
@@ -206,9 +206,9 @@ async def test_a_loss_while_a_page_is_read_is_not_taken_for_the_end(make: Make) 
     joining = asyncio.create_task(layer.group_add("room", channel, since=start))
     await until(lambda: layer.backend.history.reading)
     await turns()
-    layer.backend.deaf = True
+    layer.backend.loses = True
     await layer.group_send("room", message(1))
-    layer.backend.deaf = False
+    layer.backend.loses = False
     layer.backend.inbox.gap(OSError("lost"))
     layer.backend.history.may_answer.set()
     await soon(joining)
