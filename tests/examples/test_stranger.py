@@ -148,6 +148,35 @@ def test_the_command_verifies_it_once_the_kit_is_there(machine: Machine, mqtt: s
     assert "kit-secret" not in done.stdout
 
 
+def test_a_skeleton_that_is_written_there_is_found_once_it_is_installed(machine: Machine) -> None:
+    done = machine.call("fast-channels", "new-layer", "acme")
+    assert (done.returncode, done.stderr) == (0, "")
+    dist = machine.home / "dist"
+    run(
+        [
+            uv(),
+            "build",
+            "--quiet",
+            "--wheel",
+            "--out-dir",
+            dist,
+            machine.home / "fast-channels-acme",
+        ]
+    )
+    machine.install(*dist.glob("*.whl"))
+    try:
+        found = json.loads(machine.call("fast-channels", "layers", "--json").stdout)
+    finally:
+        machine.pip("uninstall", "fast-channels-acme")
+    assert {
+        "names": ["acme"],
+        "distribution": "fast-channels-acme",
+        "version": "0.1.0",
+        "powers": ["groups"],
+        "problem": None,
+    } in found["installed"]
+
+
 @pytest.mark.browser
 def test_the_demo_chats_on_it_in_a_browser(machine: Machine, mqtt: str, browser: Browser) -> None:
     errors = machine.folder / "demo-errors"
