@@ -36,8 +36,8 @@ def listing(site: Path) -> str:
 
 def test_installed_layers_are_listed_with_distribution_version_and_powers(listing: str) -> None:
     lines = [" ".join(line.split()) for line in listing.splitlines()]
-    assert f"memory fast-channels {__version__} groups, queues, history" in lines
-    assert "good, plain fc_good 2.3 groups" in lines
+    assert f"memory fast-channels {__version__} groups, presence, queues, history" in lines
+    assert "good, plain fc_good 2.3 groups, presence" in lines
     assert "whole fc_whole 1.0 not known" in lines
     assert "picky fc_picky 1.0 not known" in lines
 
@@ -57,7 +57,7 @@ def test_programs_get_the_same_as_json(site: Path) -> None:
         "names": ["good", "plain"],
         "distribution": "fc_good",
         "version": "2.3",
-        "powers": ["groups"],
+        "powers": ["groups", "presence"],
         "problem": None,
     }
     assert by_name["broken"]["powers"] is None

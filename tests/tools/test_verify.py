@@ -28,7 +28,7 @@ def test_a_layer_that_keeps_its_promises_passes() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("memory://: fast-channels ")
-    assert lines[0].endswith(", with groups, history, queues")
+    assert lines[0].endswith(", with groups, presence, history, queues")
     assert "clauses: verify does not stop the broker" in done.stdout
     assert " passed, 0 failed, " in lines[-1]
     assert int(lines[-1].split()[0]) > 10
@@ -53,7 +53,7 @@ def test_programs_get_the_report_as_json(site: Path) -> None:
     report = json.loads(done.stdout)
     assert report["url"] == "deaf://ann:***@host"
     assert report["layer"] == "fc_layers 1.0"
-    assert report["powers"] == ["groups"]
+    assert report["powers"] == ["groups", "presence"]
     assert (report["failed"], report["not_claimed"]) == (1, 1)
     [failed] = [each for each in report["clauses"] if each["outcome"] == "failed"]
     assert failed["clause"] == "what one process publishes reaches another"
@@ -66,7 +66,7 @@ def test_a_layer_without_a_backend_is_verified_from_above(site: Path) -> None:
     done = run("verify", "whole://host", "--json", "--only", "queue or declared", site=site)
     assert done.returncode == 0, done.stdout
     report = json.loads(done.stdout)
-    assert report["powers"] == ["groups", "queues"]
+    assert report["powers"] == ["groups", "presence", "queues"]
     assert {each["suite"] for each in report["clauses"]} == {"layer"}
 
 

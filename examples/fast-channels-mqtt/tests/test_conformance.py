@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 from broker import PASSWORD, Mosquitto
-from fast_channels.testing import BackendTests, LayerTests
+from fast_channels.testing import BackendTests, LayerTests, PresenceTests
 
 from fast_channels_mqtt import MqttBackend, MqttChannelLayer
 
@@ -42,3 +42,6 @@ class TestBackend(OverMosquitto, BackendTests): ...
 
 
 class TestLayer(OverMosquitto, LayerTests): ...
+
+
+class TestPresence(OverMosquitto, PresenceTests): ...

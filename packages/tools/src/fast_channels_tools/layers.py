@@ -115,7 +115,7 @@ def powers_of(layer: object) -> list[str] | None:
     except InvalidChannelLayerError:
         return None  # it overrides the methods of a layer, and has none
     has = [power for power in OPTIONAL_POWERS if getattr(backend, power, None) is not None]
-    return ["groups", *has]
+    return ["groups", "presence", *has]
 
 
 def _look(layer: Installed) -> None:

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from fast_channels.layers import Backend, BaseChannelLayer, ChannelLayer
-from fast_channels.testing.conformance import BackendTests, LayerTests
+from fast_channels.testing.conformance import BackendTests, LayerTests, PresenceTests
 from fast_channels.testing.conformance.broker import POWERS
 
 from .running import current_target
@@ -40,6 +40,8 @@ if not _target.has_backend:
 if not _target.has_sync:
     _Claims.no_sync = "the layer has no attribute sync"
 _layer: tuple[type, ...] = (_Claims, LayerTests)
+if _target.has_presence:
+    _layer = (*_layer, PresenceTests)
 TestLayer = type("TestLayer", _layer, {"__module__": __name__})
 if _target.has_backend:
     _suites: tuple[type, ...] = (

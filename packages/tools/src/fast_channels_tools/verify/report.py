@@ -35,7 +35,7 @@ def as_json_object(target: Target, results: list[Result], seconds: float) -> dic
     return {
         "url": target.shown_url,
         "layer": target.source,
-        "powers": ["groups", *sorted(target.powers)],
+        "powers": target.shown_powers,
         "passed": counts["passed"],
         "failed": counts["failed"],
         "not_claimed": counts["not claimed"],
@@ -46,7 +46,7 @@ def as_json_object(target: Target, results: list[Result], seconds: float) -> dic
 
 def show(console: Console, target: Target, results: list[Result], seconds: float) -> None:
     """The report is printed: a table, every failure with its usual cause, what is not claimed."""
-    powers = ", ".join(["groups", *sorted(target.powers)])
+    powers = ", ".join(target.shown_powers)
     console.print(
         f"{target.shown_url}: {target.source}, with {powers}", soft_wrap=True, markup=False
     )

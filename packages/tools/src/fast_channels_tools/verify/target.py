@@ -6,7 +6,12 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from fast_channels.exceptions import InvalidChannelLayerError
-from fast_channels.layers import BaseChannelLayer, ChannelLayer, ChannelLayerRegistry
+from fast_channels.layers import (
+    BaseChannelLayer,
+    ChannelLayer,
+    ChannelLayerRegistry,
+    PresenceLayer,
+)
 from fast_channels.layers.discovery import load_layer, source_of
 from fast_channels_tools.layers import powers_of
 
@@ -19,6 +24,8 @@ class Target:
     source: str
     """The distribution that it comes from, and its version."""
     powers: frozenset[str]
+    """The optional powers, as the kit knows them."""
+    has_presence: bool
     has_backend: bool
     has_sync: bool
     queue_capacity: int | None
@@ -37,7 +44,8 @@ class Target:
         return cls(
             url,
             source_of(_name(url)),
-            frozenset(powers or ()) - {"groups"},
+            frozenset(powers or ()) - {"groups", "presence"},
+            isinstance(layer, PresenceLayer),
             powers is not None,
             hasattr(layer, "sync"),
             base.options.queue_capacity_of("any") if base is not None else None,
@@ -52,6 +60,11 @@ class Target:
         """The password of the URL."""
         password = urlsplit(self.url).password if "://" in self.url else None
         return unquote(password) if password else None
+
+    @property
+    def shown_powers(self) -> list[str]:
+        """All powers, for people."""
+        return ["groups", *(["presence"] if self.has_presence else []), *sorted(self.powers)]
 
     @property
     def shown_url(self) -> str:
