@@ -11,8 +11,14 @@ import pytest
 from .machines import EXAMPLES, Machine, Wheels
 
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/pyproject.toml"))
-PARTS = [(name, part) for name in NAMES for part in ("TestBackend", "not TestBackend")]
-PARTS.remove(("fast-channels-moving", "TestBackend"))
+RUNS = [
+    ("fast-channels-mqtt", "TestBackend"),
+    ("fast-channels-mqtt", "TestLayer"),
+    pytest.param("fast-channels-mqtt", "not TestBackend and not TestLayer", marks=pytest.mark.long),
+    *((name, "") for name in NAMES if name != "fast-channels-mqtt"),
+]
+"""Examples, and which of their tests run together where all would take too long."""
+
 TOOLS = Path(sys.executable).parent
 
 pytestmark = pytest.mark.timeout(300)
@@ -27,7 +33,7 @@ def author(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory) -> Machine:
     return machine
 
 
-@pytest.mark.parametrize(("name", "only"), PARTS)
+@pytest.mark.parametrize(("name", "only"), RUNS)
 def test_an_example_passes_its_own_tests(name: str, only: str, author: Machine) -> None:
     done = subprocess.run(
         [author.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", only],
