@@ -17,6 +17,14 @@ from .target import Target
 
 CLAUSES: Final = "fast_channels_tools.verify.clauses"
 
+WORDS: Final = {
+    r"Test\w+\.capabilities has no \"(\w+)\"": r"it has no \1",
+    r"Test\w+\.secret is None: .*": "its URL has no password",
+    r"Test\w+\.order_across_topics is False": "--order-per-topic was given",
+    r"redelivers is False": "--redelivers was not given",
+}
+"""What the kit says to who writes a test class, as the command says it."""
+
 _targets: list[Target] = []
 
 
@@ -100,7 +108,10 @@ def _result(item: pytest.Function, report: pytest.TestReport) -> Result:
     if report.outcome == "skipped":
         result.outcome = "not claimed"
         parts: Any = report.longrepr
-        result.reason = str(parts[2]).removeprefix("Skipped: ")
+        reason = str(parts[2]).removeprefix("Skipped: ")
+        for ours, theirs in WORDS.items():
+            reason = re.sub(ours, theirs, reason)
+        result.reason = reason
     elif report.outcome == "failed":
         result.outcome = "failed"
         result.reason = str(crash.message if crash is not None else report.longreprtext)
