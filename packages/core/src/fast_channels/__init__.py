@@ -13,6 +13,7 @@ from fast_channels.consumer import (
     SyncConsumer,
     WebsocketConsumer,
 )
+from fast_channels.consumer.drain import Drain
 from fast_channels.layers import (
     BaseChannelLayer,
     ChannelLayer,
@@ -32,6 +33,7 @@ __all__ = [
     "AsyncWebsocketConsumer",
     "BaseChannelLayer",
     "ChannelLayer",
+    "Drain",
     "InMemoryChannelLayer",
     "JsonWebsocketConsumer",
     "SyncConsumer",

@@ -6,6 +6,8 @@ from contextlib import nullcontext
 from typing import Any, ClassVar, Final
 
 from fast_channels.consumer.connection import Connection
+from fast_channels.consumer.drain import refuses
+from fast_channels.consumer.farewell import turn_away
 from fast_channels.consumer.handlers import (
     check_methods,
     client_handlers,
@@ -116,6 +118,9 @@ class AsyncConsumer:
         kind = scope.get("type")
         if kind == "lifespan" or self.serves not in (None, kind):
             await self.refuse(scope, send)
+            return
+        if kind == "websocket" and refuses():
+            await turn_away(scope, send)
             return
         self.scope = scope
         self.base_send = send

@@ -13,8 +13,7 @@ from contextvars import copy_context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
-from fast_channels.consumer import in_place
-from fast_channels.consumer.farewell import close_code, hang_up, say_farewell
+from fast_channels.consumer import farewell, in_place
 from fast_channels.consumer.handlers import GAP, PASSED_ON, client_handlers, layer_handlers
 from fast_channels.consumer.in_place import start
 from fast_channels.consumer.kinds import adapt
@@ -33,10 +32,9 @@ CLIENT: Final = float("inf")
 """Marks a queued client event in place of its arrival (by identity): outside capacity and age."""
 
 _FAREWELLS: Final = frozenset({"websocket.disconnect", "http.disconnect"})
+_LAST: Final = _FAREWELLS | {farewell.ENDED}
 
 MakeHandler = Callable[[Message], Any]
-
-_OVERFLOWN: Final[Message] = {"type": "channels.overflown"}
 
 
 class Connection(Mailbox):
@@ -119,9 +117,13 @@ class Connection(Mailbox):
         self._wake_main()
 
     def overflown(self) -> None:
-        """The client is cut off with 1013, whatever its handler waits for."""
+        """The client is cut off with 1013."""
+        self.cut_off(farewell.OVERFLOW)
+
+    def cut_off(self, code: int) -> None:
+        """The client is cut off, whatever its handler waits for."""
         self.leave()
-        self.tell(_OVERFLOWN)
+        self.tell(farewell.ended(code))
         self._interrupt()
 
     def close(self, reason: Exception | None = None) -> None:
@@ -197,12 +199,12 @@ class Connection(Mailbox):
         """Every membership is over, the socket is closed, and the consumer was told, once."""
         gone = self.gone
         self.leave()
-        code = self.code or close_code(cause)
+        code = self.code or farewell.close_code(cause)
         if not self.told:
             self.told = True
             if not gone or self.code is not None:
-                await hang_up(self.consumer, code)
-            await say_farewell(self.consumer, code, cause, self._context)
+                await farewell.hang_up(self.consumer, code)
+            await farewell.say_farewell(self.consumer, code, cause, self._context)
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -352,9 +354,9 @@ class Connection(Mailbox):
         await self._room.wait()
 
     def _for_client(self, event: Message) -> Any:
-        if event is _OVERFLOWN:
-            return self._cut_off()
-        if event["type"] in _FAREWELLS:
+        if event["type"] in _LAST:
+            if event["type"] == farewell.ENDED:
+                return self._end(event["code"])
             self.told = True
             if self._client_handlers[event["type"]] is None and not self._dispatches:
                 return _raise(StopConsumer())
@@ -378,8 +380,8 @@ class Connection(Mailbox):
             return consumer.dispatch(message)
         return getattr(consumer, name)(message)
 
-    async def _cut_off(self) -> None:
-        self.code = 1013
+    async def _end(self, code: int) -> None:
+        self.code = code
         raise StopConsumer
 
     async def _handle(self, make: MakeHandler, message: Message) -> None:

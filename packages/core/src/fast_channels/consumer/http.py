@@ -5,6 +5,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from fast_channels.consumer.base import AsyncConsumer
+from fast_channels.consumer.farewell import RESTART
 from fast_channels.consumer.handlers import framework
 from fast_channels.consumer.headers import Headers, header_pairs
 from fast_channels.consumer.membership import join, leave
@@ -162,9 +163,14 @@ class AsyncHttpConsumer(AsyncConsumer):
         await send({"type": "websocket.close", "code": 1000, "reason": ""})
 
     async def hang_up(self, code: int) -> None:
-        """Complete a response that has begun, unless a handler failed."""
+        """Complete a response that has begun, unless a handler failed.
+
+        Where the server drains, one that has not is 503.
+        """
         if code != FAILED and self._state == STARTED:
             await self.send_body(b"")
+        elif code == RESTART and self._state == WAITING:
+            await self._refuse(503, "this server is stopping\n", ("retry-after", "1"))
 
     def farewell(self, code: int) -> dict[str, Any] | None:
         """Return the event that leads to ``disconnect()``."""

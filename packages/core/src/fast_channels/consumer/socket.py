@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from fast_channels.consumer.base import AsyncConsumer
+from fast_channels.consumer.farewell import RESTART
 from fast_channels.consumer.handlers import framework
 from fast_channels.exceptions import InvalidFrame
 from fast_channels.type_defs import (
@@ -81,7 +82,7 @@ class Socket(AsyncConsumer):
 
     async def hang_up(self, code: int) -> None:
         """Close the socket if it is open; a handshake is left to the server."""
-        if self._state == OPEN:
+        if self._state == OPEN or code == RESTART:
             await self._close(code, None)
 
     def farewell(self, code: int) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import msgspec
 from asgiref.sync import async_to_sync
 
 from fast_channels.consumer.base import SyncConsumer
+from fast_channels.consumer.farewell import RESTART
 from fast_channels.consumer.handlers import framework
 from fast_channels.consumer.json_text import decode, from_text, to_text
 from fast_channels.consumer.membership import join, leave
@@ -134,7 +135,7 @@ class AsyncWebsocketConsumer(Socket):
 
     async def hang_up(self, code: int) -> None:
         """Close the socket if it is open; a handshake is left to the server."""
-        if self._state == OPEN:
+        if self._state == OPEN or code == RESTART:
             await self.close(code)
 
 
