@@ -1,10 +1,12 @@
 """A server that is told to stop: its sockets end a few at a time, and no handler in the middle."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncGenerator, Generator
@@ -54,6 +56,15 @@ class Process:
     def connect(self) -> Any:
         return websockets.connect(f"ws://{self.address}/ws/", close_timeout=PATIENCE)
 
+    async def connected(self) -> Any:
+        """Return a client's socket; some servers say that they listen before they do."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:
+                    return await self.connect()
+                except OSError:
+                    await asyncio.sleep(0.05)
+
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
@@ -74,7 +85,11 @@ def broker() -> Generator[TCPBroker]:
 
 @asynccontextmanager
 async def serving(
-    broker: TCPBroker, spread: float, grace: float, command: str = UVICORN
+    broker: TCPBroker,
+    spread: float,
+    grace: float,
+    command: str = UVICORN,
+    listens: str = "Uvicorn running on",
 ) -> AsyncGenerator[Process]:
     process = Process(
         await asyncio.create_subprocess_exec(
@@ -91,19 +106,20 @@ async def serving(
             },
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
         )
     )
     async with asyncio.TaskGroup() as readers:
         readers.create_task(process.read())
         try:
-            line = await process.until(r"Uvicorn running on http://")
+            line = await process.until(rf"{listens} http://")
             found = re.search(r"http://([\d.:]+)", line)
             assert found
             process.address = found[1]
             yield process
         finally:
-            if process.process.returncode is None:
-                process.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.process.pid, signal.SIGKILL)  # with the workers that it started
             await process.process.wait()
 
 
@@ -208,6 +224,48 @@ async def test_a_second_signal_stops_the_server_at_once(broker: TCPBroker) -> No
 async def test_without_connections_it_stops_at_once(broker: TCPBroker) -> None:
     async with serving(broker, spread=1_000, grace=1_000) as server:
         server.terminate()
+        await server.ended()
+    assert server.trouble == []
+
+
+# What docs/deployment.md says of servers: the command, what it says once it listens, and whether
+# the signal is enough, or the drain has to be begun by hand before.
+SERVERS = {
+    "uvicorn with workers": ("uvicorn --workers 2 --port {port}", "Uvicorn running on", True),
+    "gunicorn": (
+        "gunicorn --graceful-timeout 20 --bind 127.0.0.1:{port} "
+        "--worker-class uvicorn_worker.UvicornWorker",
+        "Listening at:",
+        True,
+    ),
+    "hypercorn": ("hypercorn --bind 127.0.0.1:{port} --graceful-timeout 2", "Running on", False),
+    "granian": ("granian --interface asgi --host 127.0.0.1 --port {port}", "Listening at:", False),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("name", SERVERS)
+async def test_sockets_end_one_after_another_under_every_server_that_runs_a_lifespan(
+    broker: TCPBroker, name: str
+) -> None:
+    command, listens, by_signal = SERVERS[name]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        command = command.format(port=probe.getsockname()[1])
+    command = f"{command} tests.observability.drained:application"
+    async with serving(broker, 1.0, 5.0, command, listens) as server:
+        sockets = [await server.connected()] + [await server.connect() for _ in range(4)]
+        closings = [asyncio.create_task(closing(each)) for each in sockets]
+        if by_signal:
+            server.terminate()
+        else:
+            async with httpx.AsyncClient() as http:
+                await http.post(f"http://{server.address}/drain")
+        ended = await asyncio.gather(*closings)
+        assert [code for _, code in ended] == [1012] * 5
+        assert max(ended)[0] - min(ended)[0] > 0.3
+        if not by_signal:
+            server.terminate()
         await server.ended()
     assert server.trouble == []
 
