@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels.layers import InMemoryChannelLayer
+from fast_channels.layers import HistoryPolicy, InMemoryChannelLayer
 from fast_channels.layers.counters import BOUNDS, Durations
 
 from .backends import Layer, Make, RefusingBackend, SmallBackend, frame
@@ -158,6 +158,19 @@ async def test_each_batch_is_timed_once_however_many_messages_it_has(make: Make)
     assert publishing.seconds >= 0.06
     assert sum(publishing.counts[BOUNDS.index(0.1) :]) == 1
     assert layer.stats()["waiting"] == 0
+
+
+async def test_what_durable_groups_send_waits_and_is_timed_as_all_else() -> None:
+    layer = InMemoryChannelLayer(history={"kept": HistoryPolicy()})
+    await layer.open()
+    sends = [asyncio.create_task(layer.group_send("kept", message(n))) for n in range(11)]
+    waited = 0
+    while not all(send.done() for send in sends):
+        waited = max(waited, layer.stats()["waiting"])
+        await asyncio.sleep(0)
+    stats = layer.stats()
+    assert (waited, stats["waiting"], stats["batches"], stats["sent"]) == (10, 0, 2, 11)
+    await layer.close()
 
 
 async def test_a_batch_that_fails_is_timed_too(make: Make) -> None:

@@ -361,7 +361,7 @@ class BaseChannelLayer(ChannelsNames, KeptGroups, GroupViews):
             "channels": sum(len(session.hub.mailboxes) for session in live),
             "groups": sum(session.hub.group_count for session in live),
             "unread": sum(session.hub.unread for session in live),
-            "waiting": sum(session.outbox.waiting for session in live),
+            "waiting": sum(session.sending.waiting for session in live),
         }
 
     @property

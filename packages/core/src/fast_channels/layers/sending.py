@@ -49,6 +49,11 @@ class Sending:
         self._counters = counters
         self._options = options
 
+    @property
+    def waiting(self) -> int:
+        """Messages that wait for the broker."""
+        return self.outbox.waiting + (0 if self._appends is None else self._appends.waiting)
+
     async def drain(self) -> None:
         """All that was in flight or waiting has been published, or has failed."""
         await self.outbox.drain()

@@ -6,6 +6,7 @@ others, none is cut, and its frame, sealed or not, can be opened at any time.
 
 import asyncio
 import sys
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -47,6 +48,7 @@ class HistoryOutbox(Outbox):
             payloads = [kept.Entry(self._frame(topic, entry), entry.id) for entry in entries]
             appends.append(kept.Append(topic, payloads, policy.keep, policy.ttl))
             self._counters.published += len(payloads)
+        began = time.monotonic()
         try:
             with self._limit(timeout):
                 await self._history.publish(appends)
@@ -54,6 +56,8 @@ class HistoryOutbox(Outbox):
             raise BackendUnavailable(
                 f"the broker did not answer within {timeout:.3g} s; the message was perhaps sent"
             ) from error
+        finally:
+            self._counters.publishing.note(time.monotonic() - began)
 
     def _policy(self, topic: str) -> HistoryPolicy:
         group = topic.rpartition(":h.")[2]
