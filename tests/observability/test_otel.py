@@ -179,6 +179,30 @@ async def test_what_a_handler_does_is_inside_its_span_though_it_suspends_and_is_
     await layer.close()
 
 
+async def test_a_handlers_span_is_linked_to_the_one_in_which_its_connection_is_served(
+    spans: Spans,
+) -> None:
+    layer = InMemoryChannelLayer()
+    chat = chat_on(layer).application
+
+    async def instrumented(scope: Any, receive: Any, send: Any) -> None:
+        with tracer().start_as_current_span("GET /ws"):
+            await chat(scope, receive, send)
+
+    client = WebsocketCommunicator(instrumented, "/")
+    await client.connect()
+    await layer.group_send("room", {"type": "chat.message", "text": "x"})
+    assert await client.receive_json_from() == "x"
+    [handled] = await spans.ended("process chat.message", 1)
+    [sent] = spans.named("group_send")
+    await client.disconnect()
+    [served] = await spans.ended("GET /ws", 1)
+    assert [link.context for link in handled.links] == [served.context]
+    assert parent(handled) == sent.context.span_id
+    assert handled.context.trace_id != served.context.trace_id
+    await layer.close()
+
+
 async def test_a_handler_that_fails_is_a_span_with_an_error_and_so_is_a_failed_send(
     spans: Spans,
 ) -> None:
