@@ -152,11 +152,14 @@ async def test_a_server_short_of_memory_says_so_to_senders_and_takes_them_later(
             assert time.monotonic() - began < 5
         with pytest.raises(BackendUnavailable, match="low on memory"):
             await here.send("jobs", {"type": "job"})
+        working = asyncio.create_task(there.receive("fresh"))  # its queue is not there yet
         await there.group_add("other", channel)  # who only listens is not held up
         waiting = asyncio.create_task(here.group_send("room", {"type": "patient"}))
     finally:
         await asyncio.to_thread(node.alarm, on=False)
     await soon(waiting)
+    await here.send("fresh", {"type": "job"})
+    assert await soon(working) == {"type": "job"}
     await here.group_send("room", LAST)
     came = [message["type"] for message in await read_until(there, channel, LAST)]
     # What was perhaps sent was; what was not does not come, and the frames' numbers tell it.

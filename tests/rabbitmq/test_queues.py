@@ -88,6 +88,24 @@ async def test_a_queue_that_is_deleted_is_made_again(node: Node, make: Make, pre
     assert await soon(waiting) == {"type": "another"}
 
 
+async def test_a_queue_that_is_gone_does_not_double_the_jobs_of_another(
+    node: Node, make: Make, prefix: str
+) -> None:
+    layer = make(node.url)
+    for queue in ("gone", "there"):
+        await layer.send(queue, {"type": "first"})
+        assert await soon(layer.receive(queue)) == {"type": "first"}
+    await asyncio.to_thread(node.delete_queues, f"{prefix}:q.gone")
+    await asyncio.gather(
+        *(layer.send(("gone", "there")[n % 2], {"type": "job", "n": n}) for n in range(40))
+    )
+    for queue in ("gone", "there"):
+        await layer.send(queue, {"type": "last"})
+    for first, queue in enumerate(("gone", "there")):
+        came = [await soon(layer.receive(queue)) for _ in range(21)]
+        assert sorted(job["n"] for job in came if "n" in job) == list(range(first, 40, 2))
+
+
 async def test_a_queue_keeps_the_capacity_that_it_was_made_with(node: Node, make: Make) -> None:
     small, large = make(node.url, queue_capacity=100), make(node.url, queue_capacity=5_000)
     for number in range(100):

@@ -18,9 +18,9 @@ MARK: Final = b"\xfcfc\x01"
 
 MOST_TOPICS: Final = 100
 MOST_BYTES: Final = 65_536
-LARGEST: Final = 8_192
-"""Bytes of a payload above which it travels alone: with others it would go to processes that do
-not want it."""
+LARGEST: Final = 2_048
+"""Bytes of a payload above which it travels alone: with others it goes to processes that do not
+want it. With eight processes, each of which wants an eighth, 4,000 bytes are as fast either way."""
 
 _SIZES: Final = Struct(">BI")
 _LENGTH: Final = Struct(">I")

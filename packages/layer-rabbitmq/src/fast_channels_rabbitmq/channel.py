@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PERHAPS: Final = "; what was sent last was perhaps done"
 HEAD: Final = Struct(">BHI")
 PUBLISH: Final = b"\x00\x3c\x00\x28\x00\x00"
+RETURN: Final = b"\x00\x3c\x00\x32"
 CONTENT: Final = Struct(">HHQ")
 PERMISSIONS: Final = {
     (40, 10): "configure",  # exchange.declare
@@ -57,15 +58,16 @@ class Delivery(NamedTuple):
 class Publishing:
     """Messages whose confirms are awaited together."""
 
-    __slots__ = ("done", "left", "nacked", "returned")
+    __slots__ = ("done", "left", "mark", "nacked", "returned")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, mark: bytes) -> None:
         self.done: asyncio.Future[None] = loop.create_future()
         self.left = 0
         self.nacked: list[int] = []
         """Tags of what the server refused."""
+        self.mark = mark
         self.returned = False
-        """Something had no queue, though it had to."""
+        """The one with the mark had no queue, though it had to."""
 
 
 class Channel:
@@ -125,9 +127,12 @@ class Channel:
             number = self.number
             self.connection.write(b"".join([marshal(method, number) for method in methods]))
 
-    def publishing(self) -> Publishing:
-        """Return what collects the confirms of some messages."""
-        publishing = Publishing(self._loop)
+    def publishing(self, mark: bytes = b"") -> Publishing:
+        """Return what collects the confirms of some messages.
+
+        ``mark`` is how the properties of one end that has to find a queue.
+        """
+        publishing = Publishing(self._loop, mark)
         publishing.done.add_done_callback(_retrieve)
         if self.ended is not None:
             publishing.done.set_exception(_copy(self.ended))
@@ -210,6 +215,10 @@ class Channel:
         if self._method is None:
             raise ValueError("a content without a method")
         self._missing = CONTENT.unpack_from(payload)[2]
+        if self._method.startswith(RETURN):  # before the confirm of the message
+            for publishing in self._publishings.values():
+                if publishing.mark and payload.endswith(publishing.mark):
+                    publishing.returned = True
         if not self._missing:
             self._content(b"")
 
@@ -282,9 +291,6 @@ class Channel:
             pass
         elif kind == 71:  # basic.get-ok
             self._answer(Delivery("", int.from_bytes(method[4:12], "big"), "", body))
-        else:  # basic.return comes before the confirm of the message, and tells no tag
-            for publishing in self._publishings.values():
-                publishing.returned = True
 
 
 def refusal(name: str, close: commands.Channel.Close | commands.Connection.Close) -> Refused:

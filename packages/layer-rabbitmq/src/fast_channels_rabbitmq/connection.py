@@ -17,11 +17,11 @@ from pamqp.exceptions import PAMQPException
 from pamqp.frame import marshal, unmarshal
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels_rabbitmq.channel import HEAD, PERHAPS, Channel, ConnectionLost, refusal
+from fast_channels_rabbitmq.channel import HEAD, PERHAPS, RETURN, Channel, ConnectionLost, refusal
 
 HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 DELIVER, ACK, NACK = b"\x00\x3c\x00\x3c", b"\x00\x3c\x00\x50", b"\x00\x3c\x00\x78"
-RETURN, GET_OK = b"\x00\x3c\x00\x32", b"\x00\x3c\x00\x47"
+GET_OK = b"\x00\x3c\x00\x47"
 LARGEST_FRAME: Final = 131_072
 CLOSING_SECONDS: Final = 1.0
 SILENT_BEATS: Final = 2.5

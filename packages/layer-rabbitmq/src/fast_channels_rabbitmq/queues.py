@@ -25,6 +25,9 @@ from fast_channels_rabbitmq.registry import Registry
 logger = logging.getLogger("fast_channels.rabbitmq")
 
 LONGEST_DELAY: Final = 0.5
+LONGEST_EXPIRY: Final = 4_294_967_295
+"""Milliseconds; the server refuses more."""
+
 PUT_SECONDS: Final = 4.0
 PATIENCE: Final = 2.0
 """Seconds for which a job is offered to a queue that refuses it though it has room."""
@@ -143,6 +146,7 @@ class RabbitMQQueues:
         self._puts: Channel | None = None
         self._known: set[str] = set()
         """Queues that exist, by what the connection that puts has heard."""
+        self._marks = itertools.count(1)
         self._closed = False
 
     async def put(self, queue: str, payload: bytes, expires_in: float) -> None:
@@ -160,7 +164,9 @@ class RabbitMQQueues:
             ) from None
 
     async def _put(self, queue: str, payload: bytes, expires_in: float) -> None:
-        properties = b"\x11\x00\x02" + short_string(str(max(1, math.ceil(expires_in * 1_000))))
+        lasts = min(max(1, math.ceil(expires_in * 1_000)), LONGEST_EXPIRY)
+        mark = short_string(str(next(self._marks)))
+        properties = b"\x11\x80\x02" + short_string(str(lasts)) + mark
         address = address_of("", queue, mandatory=True)
         delays = reconnect_delays(most=LONGEST_DELAY)
         until = time.monotonic() + PATIENCE
@@ -170,7 +176,7 @@ class RabbitMQQueues:
             if queue not in self._known:
                 await self._registry.make(connection, queue, self._capacity(queue))
                 self._known.add(queue)
-            publishing = channel.publishing()
+            publishing = channel.publishing(mark)
             if channel.ended is None:
                 message = channel.message(publishing, address, properties, payload)[1]
                 connection.write(message)
@@ -191,7 +197,10 @@ class RabbitMQQueues:
                 connection = await self._link.ready(math.inf)
                 takers = self._taking(connection)
                 if queue not in takers.known:
-                    await self._registry.make(connection, queue, self._capacity(queue))
+                    if not await self._registry.exists(connection, queue):
+                        # Not here: who publishes may be held up, and who listens with it.
+                        there = await self._publisher.ready()
+                        await self._registry.make(there, queue, self._capacity(queue))
                     takers.known.add(queue)
                 return await takers.take(queue)
             except Refused as error:

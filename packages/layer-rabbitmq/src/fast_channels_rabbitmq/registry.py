@@ -30,9 +30,19 @@ class Registry:
         self._names = f"{exchange}.queues"
         self._type = queue_type
 
+    async def exists(self, connection: Connection, queue: str) -> bool:
+        """Return whether there is a queue of that name."""
+        try:
+            await self._declare(connection, queue, None)
+        except Refused as error:
+            if error.code != NOT_FOUND:
+                raise
+            return False
+        return True
+
     async def make(self, connection: Connection, queue: str, capacity: int) -> None:
         """The queue exists; raises ``Refused`` when the server does not allow it."""
-        if await self._exists(connection, queue):
+        if await self.exists(connection, queue):
             return
         await self._note(connection, queue)
         arguments = self._arguments(connection)
@@ -41,7 +51,7 @@ class Registry:
             await self._declare(connection, queue, arguments)
         except Refused as error:
             # Another process was faster, with other options.
-            if error.code != PRECONDITION_FAILED or not await self._exists(connection, queue):
+            if error.code != PRECONDITION_FAILED or not await self.exists(connection, queue):
                 raise
 
     async def waiting(self, connection: Connection, queue: str) -> int:
@@ -50,14 +60,14 @@ class Registry:
 
     async def clear(self, connection: Connection, prefix: str) -> None:
         """Every queue that begins with ``prefix`` is empty; what is being worked on is not."""
-        if not await self._exists(connection, self._names):
+        if not await self.exists(connection, self._names):
             return
         channel = connection.channel()
         try:
             noted = await self._noted(channel)
             names = dict.fromkeys(delivery.body.decode(errors="replace") for delivery in noted)
             for name in names:
-                if name.startswith(prefix) and await self._exists(connection, name):
+                if name.startswith(prefix) and await self.exists(connection, name):
                     await answered(channel.ask(commands.Queue.Purge(0, name)), connection)
             # One note of each goes back.
             again = {delivery.body: delivery.tag for delivery in noted}
@@ -80,7 +90,7 @@ class Registry:
             noted.append(answer)
 
     async def _note(self, connection: Connection, queue: str) -> None:
-        if not await self._exists(connection, self._names):
+        if not await self.exists(connection, self._names):
             await self._declare(connection, self._names, self._arguments(connection))
         channel = connection.channel()
         try:
@@ -97,15 +107,6 @@ class Registry:
         if self._type == "quorum" and not str(connection.info.get("version")).startswith("3."):
             arguments["x-delivery-limit"] = -1  # else a job is lost that was given back 20 times
         return arguments
-
-    async def _exists(self, connection: Connection, queue: str) -> bool:
-        try:
-            await self._declare(connection, queue, None)
-        except Refused as error:
-            if error.code != NOT_FOUND:
-                raise
-            return False
-        return True
 
     async def _declare(
         self, connection: Connection, queue: str, arguments: dict[str, Any] | None
