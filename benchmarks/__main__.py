@@ -26,6 +26,7 @@ SCENARIOS = (
     "layer",
     "sync",
     "nats_layers",
+    "rabbitmq_layers",
     "redis_layers",
     "redis_broadcast",
     "postgres_layers",
