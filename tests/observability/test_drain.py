@@ -243,6 +243,7 @@ SERVERS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("name", SERVERS)
 async def test_sockets_end_one_after_another_under_every_server_that_runs_a_lifespan(
