@@ -11,7 +11,7 @@ from pathlib import Path
 
 PACKAGES = Path(__file__).parents[2] / "packages"
 MODULE_LINES = 400
-PARTS = {"layers": 5_500, "consumer": 1_500, "the rest": 800}
+PARTS = {"layers": 5_500, "consumer": 2_000, "the rest": 800}
 """Lines of code that each part of core has at most; what adds to one must fit in."""
 
 SOURCES = {
