@@ -242,7 +242,7 @@ def test_a_package_that_cannot_be_imported_is_named_with_the_reason(
     )
     listed = machine.call("fast-channels", "layers")
     assert listed.returncode == 0
-    assert "could not be imported: ModuleNotFoundError" in listed.stdout
+    assert "could not be imported: ModuleNotFoundError" in listed.stdout, listed.stdout
 
 
 @pytest.mark.usefixtures("without_mqtt")

@@ -92,7 +92,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
             "theirs:ends jobs --layer defualt",
             "no channel layer is registered as 'defualt'; registered: 'default'; did you mean",
         ),
-        ("theirs:ends jobs --layer rdis://x", "no layer named 'rdis'; installed: memory"),
+        ("theirs:ends jobs --layer rdis://x", "no layer named 'rdis'; installed: "),
     ],
 )
 def test_what_is_wrong_is_one_line_and_status_2(
