@@ -4,11 +4,12 @@ import asyncio
 import time
 
 import aio_pika
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.waiting import read_until, soon
 
 from fast_channels.layers import Publication
+from fast_channels_rabbitmq import RabbitMQBackend
 from fast_channels_rabbitmq.batches import LARGEST, MARK, MOST_TOPICS, pack, split, unpack
 from fast_channels_rabbitmq.server import Hosts
 from fast_channels_rabbitmq.urls import parse_servers
@@ -22,6 +23,7 @@ PAYLOADS = st.binary(max_size=3_000) | st.binary(max_size=20).map(MARK.__add__)
 LIMIT = 10_000
 
 
+@example([Publication(f"room-{number}", b"x" * 1_000) for number in range(60)])
 @given(st.lists(st.builds(Publication, TOPICS, PAYLOADS), min_size=1, max_size=250))
 def test_what_travels_together_arrives_whole_and_in_order(batch: list[Publication]) -> None:
     came: list[Publication] = []
@@ -110,3 +112,35 @@ async def test_a_dead_host_does_not_use_up_the_time_of_the_others(node: Node) ->
             connection = await hosts.connect(4.0)
             assert time.monotonic() - began < 3.5
             await connection.close()
+
+
+class Recorder:
+    """An inbox that keeps what comes."""
+
+    def __init__(self) -> None:
+        self.came: list[tuple[str, bytes]] = []
+        self.last = asyncio.Event()
+
+    def deliver(self, topic: str, payload: bytes, *_: object) -> None:
+        self.came.append((topic, payload))
+        if payload == b"last":
+            self.last.set()
+
+    def gap(self, *_: object) -> None: ...
+
+
+async def test_of_what_travels_together_only_what_is_subscribed_is_delivered(
+    node: Node, prefix: str
+) -> None:
+    inbox = Recorder()
+    backend = RabbitMQBackend(parse_servers(node.url), exchange=prefix)
+    await backend.open(inbox)
+    try:
+        await backend.subscribe(["b", "c"])
+        await backend.unsubscribe(["c"])
+        await backend.publish([Publication(name, name.encode()) for name in "abcb"])
+        await backend.publish([Publication("b", b"last")])
+        await soon(inbox.last.wait())
+        assert inbox.came == [("b", b"b"), ("b", b"b"), ("b", b"last")]
+    finally:
+        await backend.close()

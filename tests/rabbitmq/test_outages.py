@@ -153,6 +153,7 @@ async def test_a_server_short_of_memory_says_so_to_senders_and_takes_them_later(
         with pytest.raises(BackendUnavailable, match="low on memory"):
             await here.send("jobs", {"type": "job"})
         working = asyncio.create_task(there.receive("fresh"))  # its queue is not there yet
+        await asyncio.sleep(0.5)  # it is time that has to pass: it finds that out
         await there.group_add("other", channel)  # who only listens is not held up
         waiting = asyncio.create_task(here.group_send("room", {"type": "patient"}))
     finally:
