@@ -9,10 +9,16 @@ class Mutant(CutLayer):
     def spoil(self, session):
         """Put the fault into an open session."""
 
-    async def _open_session(self, *arguments):
-        session = await super()._open_session(*arguments)
-        self.spoil(session)
-        return session
+    def __init__(self, wire, **options):
+        super().__init__(wire, **options)
+        opens = self._sessions._open
+
+        async def open_and_spoil(loop):
+            session = await opens(loop)
+            self.spoil(session)
+            return session
+
+        self._sessions._open = open_and_spoil
 
 
 class Local(Mutant):

@@ -90,7 +90,7 @@ class ExpiresMembers(Mutant):
         def expire(reason, example, count=1):
             note(reason, example, count)
             if reason == "expired":
-                session.leave_all(session.hub.mailboxes[example])
+                session.groups.leave_all(session.hub.mailboxes[example])
 
         session.losses.note = expire
 

@@ -114,7 +114,7 @@ class Forgets(BadEnd):
 
     def end(self):
         self.session.hub.mailboxes.pop(self.name, None)
-        self.session.leave_all(self.mailbox)
+        self.session.groups.leave_all(self.mailbox)
 
 
 class Channels(Mutant):

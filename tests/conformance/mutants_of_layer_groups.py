@@ -127,7 +127,7 @@ class WantsMembers(Mutant):
         if channel_node(channel) in (None, session.node):
             await super().group_discard(group, channel)
         else:
-            await session.ask("discard", group, channel)
+            await session.control.request("discard", group, channel)
 
 
 @caught_by("test_joining_is_complete_when_group_add_returns")

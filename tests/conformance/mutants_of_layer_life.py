@@ -17,8 +17,14 @@ from .subject import LayerSubject, caught_by
 class OneSession(Mutant):
     """Uses the session of the first loop on every other."""
 
-    def _session(self):
-        return next(iter(self._sessions.values()), None) if not self._closed else None
+    def __init__(self, wire, **options):
+        super().__init__(wire, **options)
+        self._session = self.first
+
+    def first(self):
+        """Return the session of the first loop."""
+        sessions = self._sessions
+        return next(iter(sessions._by_loop.values()), None) if not sessions.closed else None
 
 
 @caught_by("test_one_layer_works_from_three_loops_in_three_threads")
@@ -106,11 +112,11 @@ class ClosesHereOnly(Mutant):
 
     async def close(self):
         here = asyncio.get_running_loop()
-        others = {loop: each for loop, each in self._sessions.items() if loop is not here}
+        others = {loop: each for loop, each in self._sessions._by_loop.items() if loop is not here}
         for loop in others:
-            del self._sessions[loop]
+            del self._sessions._by_loop[loop]
         await super().close()
-        self._sessions.update(others)
+        self._sessions._by_loop.update(others)
 
 
 # --- life -------------------------------------------------------------------------------------
@@ -121,7 +127,7 @@ class WantsOpen(Mutant):
     """Discarding takes the connection for granted."""
 
     async def group_discard(self, group, channel):
-        if not self._sessions:
+        if not self._sessions.live:
             raise LayerClosed("not open")
         await super().group_discard(group, channel)
 
@@ -131,7 +137,7 @@ class OpensAgain(Mutant):
     """Each open makes a connection."""
 
     async def open(self):
-        self._sessions.pop(asyncio.get_running_loop(), None)
+        self._sessions._by_loop.pop(asyncio.get_running_loop(), None)
         await super().open()
 
 
@@ -150,7 +156,7 @@ class NeverClosed(Mutant):
 
     async def close(self):
         await super().close()
-        self._closed = False
+        self._sessions.closed = False
 
 
 @caught_by("test_closing_ends_those_who_wait")
@@ -158,7 +164,7 @@ class LeavesReaders(Mutant):
     """Lets readers wait."""
 
     async def close(self):
-        for session in self._sessions.values():
+        for session in self._sessions.live:
             session.hub.mailboxes.clear()
         await super().close()
 
@@ -179,10 +185,10 @@ class HalfClosed(Mutant):
     """Close keeps the session."""
 
     async def close(self):
-        self._closed = True
+        self._sessions.closed = True
 
     async def open(self):
-        self._closed = False
+        self._sessions.closed = False
         await super().open()
 
 
@@ -191,7 +197,7 @@ class CannotCloseTwice(Mutant):
     """Cannot be closed twice."""
 
     async def close(self):
-        if self._closed:
+        if self._sessions.closed:
             raise LayerClosed("it is closed")
         await super().close()
 

@@ -73,10 +73,10 @@ class SyncLayer:
         *,
         since: str | None = None,
         presence: Mapping[str, Any] | None = None,
-        watch: bool | None = None,
+        watch: bool = False,
     ) -> None:
         """The channel is a member: a ``group_send`` that starts from now on reaches it."""
-        options = _given(since=since, presence=presence, watch=watch)
+        options = _given(since=since, presence=presence, watch=watch or None)
         self._run(_Call(self._layer.group_add, group, channel, **options))
 
     def group_discard(self, group: str, channel: str) -> None:
