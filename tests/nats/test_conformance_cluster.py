@@ -12,7 +12,7 @@ from typing import Any
 import nats
 import pytest
 
-from fast_channels.testing.conformance import BackendTests, LayerTests, QueueTests
+from fast_channels.testing.conformance import BackendTests, HistoryTests, LayerTests, QueueTests
 from fast_channels_nats import NatsBackend, NatsChannelLayer
 from fast_channels_nats.urls import parse_servers
 
@@ -33,7 +33,7 @@ class TestCluster(BackendTests):
 
     def build(self) -> NatsBackend:
         backend = NatsBackend(parse_servers(self.cluster.urls))
-        backend.queues = None
+        backend.queues = backend.history = None
         return backend
 
     @asynccontextmanager
@@ -48,7 +48,7 @@ class TestCluster(BackendTests):
 class WithQueues:
     """JetStream is up when a clause begins, and after an outage."""
 
-    capabilities = frozenset({"queues"})
+    capabilities = frozenset({"queues", "history"})
     unavailable_within = 6.0
     recovers_within = 10.0
     limit = 100.0
@@ -77,6 +77,16 @@ class TestClusterQueues(WithQueues, QueueTests):
 
     def build(self) -> NatsBackend:
         return NatsBackend(parse_servers(self.cluster.urls))
+
+
+class TestClusterHistory(WithQueues, HistoryTests):
+    capabilities = frozenset({"history"})
+    short_ttl = 2.0  # making the stream is an election, too
+
+    def build(self) -> NatsBackend:
+        backend = NatsBackend(parse_servers(self.cluster.urls))
+        backend.queues = None
+        return backend
 
 
 class TestClusterLayer(WithQueues, LayerTests):

@@ -15,7 +15,7 @@ from .servers import Server
 
 
 class TestLayer(LayerTests, PresenceTests):
-    capabilities = frozenset({"queues"})
+    capabilities = frozenset({"queues", "history"})
     unavailable_within = 8.0
     recovers_within = 5.0
     server: Server

@@ -7,15 +7,15 @@ from contextlib import asynccontextmanager
 import pytest
 import uvloop
 
-from fast_channels.testing.conformance import BackendTests, QueueTests
+from fast_channels.testing.conformance import BackendTests, HistoryTests, QueueTests
 from fast_channels_nats import NatsBackend
 from fast_channels_nats.urls import parse_servers
 
 from .servers import Server
 
 
-class TestSingle(BackendTests, QueueTests):
-    capabilities = frozenset({"queues"})
+class TestSingle(BackendTests, QueueTests, HistoryTests):
+    capabilities = frozenset({"queues", "history"})
     queue_capacity = 100
     redelivers = True
     unavailable_within = 5.0

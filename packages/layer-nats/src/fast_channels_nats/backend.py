@@ -5,8 +5,16 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from fast_channels.exceptions import BackendUnavailable, MessageTooLarge, PublishFailed
-from fast_channels.layers import Backend, Inbox, Publication, WorkerQueues
+from fast_channels.layers import (
+    Backend,
+    History,
+    Inbox,
+    Publication,
+    WorkerQueues,
+    is_history_topic,
+)
 from fast_channels_nats.connection import Connection
+from fast_channels_nats.kept_history import Kept, NatsHistory
 from fast_channels_nats.link import NatsLink
 from fast_channels_nats.queues import NatsJob, NatsQueues
 from fast_channels_nats.requests import Requests
@@ -35,6 +43,7 @@ class NatsBackend(Backend):
     ) -> None:
         self.max_payload = self._limit = servers[0].max_payload
         self.queues: WorkerQueues | None = Queues(self)
+        self.history: History | None = Kept(self._opened_history)
         self._servers = list(servers)
         self._capacity_of = capacity_of
         self._replicas = replicas
@@ -42,6 +51,7 @@ class NatsBackend(Backend):
         self._link: NatsLink | None = None
         self._subscriber: Subscriber | None = None
         self._jobs: NatsQueues | None = None
+        self._kept: NatsHistory | None = None
         self._heads: dict[str, bytes] = {}
         self._closing = asyncio.Lock()
 
@@ -54,6 +64,8 @@ class NatsBackend(Backend):
         jobs = self._jobs = NatsQueues(
             loop, requests, self._capacity_of, self._replicas, self._servers[0].max_payload
         )
+        kept = self._kept = NatsHistory(requests, self._replicas, self._servers[0].max_payload)
+        subscriber.kept.whole = kept.reader.whole
 
         def came_back(connection: Connection, cause: Exception) -> None:
             subscriber.came_back(connection, cause)
@@ -62,6 +74,7 @@ class NatsBackend(Backend):
         def went(cause: Exception) -> None:
             requests.lost(cause)
             jobs.lost()
+            kept.lost(cause)
 
         link.prepare = subscriber.restore
         link.came_back = came_back
@@ -77,6 +90,8 @@ class NatsBackend(Backend):
             link, jobs = self._link, self._jobs
             if link is not None and jobs is not None:
                 try:
+                    if self._subscriber is not None:
+                        await self._subscriber.kept.close()
                     await jobs.close()
                 finally:
                     await link.close()
@@ -87,6 +102,10 @@ class NatsBackend(Backend):
         if self._subscriber is None:
             raise BackendUnavailable(CLOSED)
         await self._subscriber.subscribe(topics)
+        link, kept = self._link, [topic for topic in topics if is_history_topic(topic)]
+        if kept and link is not None and "cluster" in (await link.ready()).info:
+            # What is kept comes from the stream's leader, where perhaps no process of ours sits.
+            await self._opened_history().fence(kept)
 
     async def unsubscribe(self, topics: Collection[str], /) -> None:
         """The topics are not delivered any more."""
@@ -128,6 +147,11 @@ class NatsBackend(Backend):
         if self._link is None or self._jobs is None:
             raise BackendUnavailable(CLOSED)
         return self._jobs
+
+    def _opened_history(self) -> NatsHistory:
+        if self._link is None or self._kept is None:
+            raise BackendUnavailable(CLOSED)
+        return self._kept
 
     def _head(self, topic: str) -> bytes:
         """Return the command up to the payload's length; kept, for topics come again and again."""

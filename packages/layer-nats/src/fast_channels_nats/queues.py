@@ -11,8 +11,9 @@ from typing import Any, Final
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_nats.connection import Message
 from fast_channels_nats.link import logger
+from fast_channels_nats.refusals import NO_MESSAGE, NO_STREAM
 from fast_channels_nats.requests import Refused, Requests, packed
-from fast_channels_nats.stream import ACK_SECONDS, NO_MESSAGE, NO_STREAM, QueueStream
+from fast_channels_nats.stream import ACK_SECONDS, QueueStream
 from fast_channels_nats.subjects import stream_of
 from fast_channels_nats.takers import Takers
 

@@ -87,19 +87,21 @@ class Requests:
 
         Raises ``BackendUnavailable`` where the server refuses it.
         """
-        connection = self.link.connection or await self.link.ready()
-        first = self._subscribing(connection, sid)
-        refusals: list[str] = []
-        if first:
-            # Not in one write with the request: JetStream of 2.9 now and then loses a job that it
-            # delivers to a subscription of the same moment, and gives it out 30 seconds later.
-            refusals += await connection.flush(first)
+        connection, refusals = await self.listening(sid)
         mine = (None, subject.decode(), self._answers(sid).decode())
         refusals += await connection.flush(packed(subject, payload, reply, head))
         for text in refusals:
             if refused_subject(text) in mine:
                 self._subscribed.discard(sid)
                 raise BackendUnavailable(f"{connection.name} refused: {text}")
+
+    async def listening(self, sid: bytes) -> tuple[Connection, list[str]]:
+        """Return the connection, on which answers come to that subscription, and refusals."""
+        connection = self.link.connection or await self.link.ready()
+        first = self._subscribing(connection, sid)
+        # Not in one write with the request: JetStream of 2.9 now and then loses a job that it
+        # delivers to a subscription of the same moment, and gives it out 30 seconds later.
+        return connection, (await connection.flush(first) if first else [])
 
     async def close(self, patience: float) -> None:
         """Nothing comes any more, and what was sent is with the server, if it answers in time."""

@@ -14,10 +14,19 @@ import time
 from datetime import datetime
 from typing import Any, Final
 
-from fast_channels.exceptions import BackendUnavailable, ChannelFull, InvalidChannelLayerError
+from fast_channels.exceptions import ChannelFull
 from fast_channels.layers import reconnect_delays
 from fast_channels_nats.connection import Message
 from fast_channels_nats.link import LONGEST_DELAY
+from fast_channels_nats.refusals import (
+    FASTER,
+    NO_CONSUMER,
+    NO_MESSAGE,
+    NO_SPACE,
+    NO_STREAM,
+    QUEUE,
+    explained,
+)
 from fast_channels_nats.requests import (
     ANSWER_SECONDS,
     NO_LEADER,
@@ -37,14 +46,6 @@ LARGEST_PIECE: Final = 524_288
 LASTS: Final = b"Fast-Channels-Lasts"
 PIECES: Final = b"Fast-Channels-Pieces"
 """Headers: milliseconds until the job expires; the id and the number of its pieces."""
-
-NO_STREAM, NO_CONSUMER, NO_MESSAGE = 10059, 10014, 10037
-FASTER: Final = (10058, 10065)
-"""Another process has made the stream meanwhile, or is at it."""
-
-NO_JETSTREAM: Final = (10039, 10076)
-NO_PLACE: Final = (10005, 10074)
-NO_SPACE: Final = (10002, 10023, 10028, 10047)
 
 
 class QueueStream:
@@ -112,12 +113,7 @@ class QueueStream:
         if pieces is None:
             return message.payload
         name, count = pieces.split(b".")
-        found: list[bytes] = []
-        for number in range(int(count)):
-            subject = b"%b.%b.%d" % (self._parts, name, number)
-            piece = await self._get(last_by_subj=subject.decode())
-            found.append(base64.b64decode(piece.get("data", "")))
-        return b"".join(found)
+        return await joined(self._requests, self.name, b"%b.%b" % (self._parts, name), int(count))
 
     async def forget_pieces(self, message: Message) -> None:
         """The pieces of a job that nobody needs any more are gone."""
@@ -141,7 +137,7 @@ class QueueStream:
             except Refused as error:
                 late = time.monotonic() > until
                 if late or error.code not in (NO_RESPONDERS, *NO_LEADER):
-                    raise _explained(error, {"jetstream": True}) from error
+                    raise explained(error, {"jetstream": True}, QUEUE) from error
             await asyncio.sleep(next(delays))
             self._age = 0  # or it was deleted
             await self.make(expires_in)
@@ -200,7 +196,7 @@ class QueueStream:
             try:
                 self._age = await self._make(age, replicas)
             except Refused as error:
-                raise _explained(error, info) from error
+                raise explained(error, info, QUEUE) from error
 
     async def _make(self, age: int, replicas: int) -> int:
         """Make the stream, or make it fit; return how many seconds it keeps a message."""
@@ -306,6 +302,17 @@ class QueueStream:
         return asyncio.get_running_loop().time() + self._ahead
 
 
+async def joined(requests: Requests, stream: str, subject: bytes, count: int) -> bytes:
+    """Return what lies in so many pieces under the subject."""
+    found: list[bytes] = []
+    for number in range(count):
+        piece = await requests.call(
+            f"STREAM.MSG.GET.{stream}", last_by_subj=f"{subject.decode()}.{number}"
+        )
+        found.append(base64.b64decode(piece["message"].get("data", "")))
+    return b"".join(found)
+
+
 def headers_of(head: bytes) -> dict[bytes, bytes]:
     """Return a message's headers."""
     pairs = (line.partition(b":") for line in head.split(b"\r\n")[1:] if line)
@@ -317,21 +324,3 @@ def seconds_of(time: str) -> float:
     text = time.rstrip("Z")
     whole, _, fraction = text.partition(".")
     return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{fraction or 0}")
-
-
-def _explained(error: Refused, info: dict[str, Any]) -> Exception:
-    """Return what to raise instead, which says what to do."""
-    nobody = error.code == NO_RESPONDERS and not info.get("jetstream")
-    if nobody or error.code in NO_JETSTREAM:
-        return InvalidChannelLayerError(
-            "a channel name without '!' is a worker queue, which needs JetStream, and this NATS "
-            "has none for us; start nats-server with -js, or enable it for the account"
-        )
-    if error.code in NO_SPACE:
-        return BackendUnavailable(
-            f"JetStream has no space left: {error}; let workers finish jobs, or raise max_file of "
-            "the server's jetstream, or the account's limits"
-        )
-    if error.code in NO_PLACE:
-        return BackendUnavailable(f"{error}; register the layer with replicas=1, or another number")
-    return error

@@ -24,6 +24,15 @@ def parts_of(queue: str) -> bytes:
     return f"{head}-parts.{name}".encode()
 
 
+def log_of(topic: str) -> bytes:
+    """Return the subject under which entries of a history topic are kept.
+
+    From there the stream publishes each again to the topic's own subject, with its position.
+    """
+    head, name = _halves(topic)
+    return f"{head}-log.{name}".encode()
+
+
 def stream_of(queue: str) -> str:
     """Return the name of the stream that holds the queue, or how the names for a prefix begin."""
     return queue.translate(_STREAM)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels.layers import Inbox
+from fast_channels.layers import Inbox, is_history_topic
 from fast_channels_nats.connection import Connection, ConnectionLost, Message, retrieve
 from fast_channels_nats.everywhere import Everywhere
+from fast_channels_nats.kept_live import KeptLive
 from fast_channels_nats.link import NatsLink, logger
 from fast_channels_nats.server import STEP_SECONDS
 from fast_channels_nats.subjects import refused_subject, subject_of
@@ -34,6 +35,7 @@ class Subscriber:
         """Told of what came for another subscription."""
         self._link = link
         self._inbox = inbox
+        self.kept = KeptLive(inbox)
         self._ids = itertools.count(1)
         self._topics: dict[str, bytes] = {}
         """The id of the subscription to each topic, made or about to be."""
@@ -49,7 +51,8 @@ class Subscriber:
             if topic not in self._topics or topic in self._claims:
                 sid = self._topics.get(topic)
                 if sid is None:
-                    sid = self._topics[topic] = b"%d" % next(self._ids)
+                    kind = b"h%d" if is_history_topic(topic) else b"%d"
+                    sid = self._topics[topic] = kind % next(self._ids)
                     self._by_sid[sid] = topic
                 self._claims[topic] = claim
                 fresh[topic] = sid
@@ -76,6 +79,7 @@ class Subscriber:
     def _drop(self, topics: Collection[str]) -> "asyncio.Future[list[str]] | None":
         """Forget the topics, and tell the server; what still comes is dropped here."""
         commands: list[bytes] = []
+        self.kept.forget(topics)
         for topic in topics:
             sid = self._topics.pop(topic, None)
             self._claims.pop(topic, None)
@@ -151,6 +155,7 @@ class Subscriber:
                 retrieve
             )
         connection.subscribed.clear()
+        self.kept.clear()
         self._inbox.gap(cause)
         held = connection.held[:]
         connection.held.clear()
@@ -161,7 +166,10 @@ class Subscriber:
         """Hand on what came, if it is still wanted."""
         topic = self._by_sid.get(message.sid)
         if topic is not None:
-            self._inbox.deliver(topic, message.payload)
+            if message.sid[0] == 104:  # "h"
+                self.kept.take(topic, message)
+            else:
+                self._inbox.deliver(topic, message.payload)
         elif not self._everywhere.take(message, self._link.connection):
             self._others(message)
 
