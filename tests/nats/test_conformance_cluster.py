@@ -45,10 +45,9 @@ class TestCluster(BackendTests):
             await asyncio.to_thread(self.cluster.start)
 
 
-class WithQueues:
+class WithJetStream:
     """JetStream is up when a clause begins, and after an outage."""
 
-    capabilities = frozenset({"queues", "history"})
     unavailable_within = 6.0
     recovers_within = 10.0
     limit = 100.0
@@ -70,16 +69,19 @@ class WithQueues:
             await asyncio.to_thread(self.cluster.elect)
 
 
-class TestClusterQueues(WithQueues, QueueTests):
+class TestClusterQueues(WithJetStream, QueueTests):
+    capabilities = frozenset({"queues"})
     queue_capacity = 100
     short_expiry = 2.0  # three servers need a while to make what the first taker needs
     redelivers = True
 
     def build(self) -> NatsBackend:
-        return NatsBackend(parse_servers(self.cluster.urls))
+        backend = NatsBackend(parse_servers(self.cluster.urls))
+        backend.history = None
+        return backend
 
 
-class TestClusterHistory(WithQueues, HistoryTests):
+class TestClusterHistory(WithJetStream, HistoryTests):
     capabilities = frozenset({"history"})
     short_ttl = 2.0  # making the stream is an election, too
 
@@ -89,7 +91,9 @@ class TestClusterHistory(WithQueues, HistoryTests):
         return backend
 
 
-class TestClusterLayer(WithQueues, LayerTests):
+class TestClusterLayer(WithJetStream, LayerTests):
+    capabilities = frozenset({"queues", "history"})
+
     def build_layer(self, **options: Any) -> NatsChannelLayer:
         return NatsChannelLayer(self.cluster.urls, **options)
 

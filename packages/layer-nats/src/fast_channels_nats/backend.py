@@ -11,7 +11,6 @@ from fast_channels.layers import (
     Inbox,
     Publication,
     WorkerQueues,
-    is_history_topic,
 )
 from fast_channels_nats.connection import Connection
 from fast_channels_nats.kept_history import Kept, NatsHistory
@@ -66,6 +65,7 @@ class NatsBackend(Backend):
         )
         kept = self._kept = NatsHistory(requests, self._replicas, self._servers[0].max_payload)
         subscriber.kept.whole = kept.reader.whole
+        subscriber.fence = kept.fence
 
         def came_back(connection: Connection, cause: Exception) -> None:
             subscriber.came_back(connection, cause)
@@ -102,10 +102,6 @@ class NatsBackend(Backend):
         if self._subscriber is None:
             raise BackendUnavailable(CLOSED)
         await self._subscriber.subscribe(topics)
-        link, kept = self._link, [topic for topic in topics if is_history_topic(topic)]
-        if kept and link is not None and "cluster" in (await link.ready()).info:
-            # What is kept comes from the stream's leader, where perhaps no process of ours sits.
-            await self._opened_history().fence(kept)
 
     async def unsubscribe(self, topics: Collection[str], /) -> None:
         """The topics are not delivered any more."""

@@ -1,6 +1,6 @@
 """The power to keep messages: durable groups over JetStream."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from fast_channels.exceptions import PublishFailed
 from fast_channels.layers import Append, Page, Position
@@ -51,7 +51,7 @@ class NatsHistory:
         """Return the newest entries."""
         return await self.reader.last(self._at(topic), topic, count)
 
-    async def fence(self, topics: Sequence[str]) -> None:
+    async def fence(self, topics: Collection[str]) -> None:
         """The servers with the streams know of what was subscribed to before.
 
         What a process asks of a server comes there after what it has subscribed to.

@@ -7,7 +7,7 @@ topics; here a subscription is two entries in tables, and all that comes is hand
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Final
 
 from fast_channels.exceptions import BackendUnavailable
@@ -15,15 +15,20 @@ from fast_channels.layers import Inbox, is_history_topic
 from fast_channels_nats.connection import Connection, ConnectionLost, Message, retrieve
 from fast_channels_nats.everywhere import Everywhere
 from fast_channels_nats.kept_live import KeptLive
+from fast_channels_nats.kept_stream import prefix_of
 from fast_channels_nats.link import NatsLink, logger
 from fast_channels_nats.server import STEP_SECONDS
-from fast_channels_nats.subjects import refused_subject, subject_of
+from fast_channels_nats.subjects import refused_subject, stream_of, subject_of
 
 PATIENCE: Final = 2.0
 """Seconds for which a subscription that a lost connection did not confirm is made again."""
 
 CHUNK: Final = 1_000
 """Subscriptions restored with one write, so that a server is not kept from others for long."""
+
+ELECTED: Final = b"$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.*"
+LEADERS: Final = b"l"
+"""Where the servers of a cluster tell that a stream has another leader, and the subscription."""
 
 
 class Subscriber:
@@ -37,6 +42,9 @@ class Subscriber:
         self._inbox = inbox
         self.kept = KeptLive(inbox)
         self._ids = itertools.count(1)
+        self.fence: Callable[[Collection[str]], Awaitable[None]] | None = None
+        """Waits until the servers from which kept entries come know of what was subscribed to."""
+        self._watched: Connection | None = None
         self._topics: dict[str, bytes] = {}
         """The id of the subscription to each topic, made or about to be."""
         self._by_sid: dict[bytes, str] = {}
@@ -66,6 +74,22 @@ class Subscriber:
             raise
         for topic in fresh:
             self._claims.pop(topic, None)
+
+    async def _watch(self, connection: Connection) -> None:
+        """Hear of it when another server leads a stream: the last one perhaps told only itself."""
+        if self._watched is not connection:
+            self._watched = connection
+            await connection.flush(b"SUB %b %b\r\n" % (ELECTED, LEADERS))
+
+    def _elected(self, stream: str) -> None:
+        base = stream.rpartition("+")[0]
+        topics = [
+            topic
+            for topic in self._topics
+            if is_history_topic(topic) and stream_of(prefix_of(topic)) == base
+        ]
+        if topics:
+            self._inbox.gap(BackendUnavailable(f"another server leads {stream} now"), topics)
 
     async def unsubscribe(self, topics: Collection[str]) -> None:
         """Nothing of the topics is delivered any more."""
@@ -109,6 +133,10 @@ class Subscriber:
                     if refused_subject(text) in mine:
                         raise BackendUnavailable(f"{connection.name} refused: {text}")
                 await self._everywhere.confirm(connection)
+                kept = [topic for topic in fresh if is_history_topic(topic)]
+                if kept and "cluster" in connection.info and self.fence is not None:
+                    await self._watch(connection)
+                    await self.fence(kept)
                 if connection.lost is None:
                     return
 
@@ -144,6 +172,8 @@ class Subscriber:
                 connection.subscribed.update(sid for _, sid in chunk)
         if not connection.prepared:
             connection.prepared = True
+            if self._watched is not None:
+                await self._watch(connection)
             await self._everywhere.prepare(connection)
             await self.restore(connection)  # what was subscribed to meanwhile
 
@@ -170,6 +200,8 @@ class Subscriber:
                 self.kept.take(topic, message)
             else:
                 self._inbox.deliver(topic, message.payload)
+        elif message.sid == LEADERS:
+            self._elected(message.subject.rpartition(b".")[2].decode())
         elif not self._everywhere.take(message, self._link.connection):
             self._others(message)
 

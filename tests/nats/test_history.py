@@ -1,0 +1,236 @@
+"""Durable groups on JetStream: what servers, operators and limits do to them."""
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+from tests.waiting import read_until, send_when_back, soon, until
+
+from fast_channels.exceptions import BackendUnavailable, HistoryLost, InvalidChannelLayerError
+from fast_channels.layers import HistoryPolicy
+from fast_channels_nats import NatsChannelLayer
+
+from .conftest import Make
+from .servers import Server, running
+
+KEPT = {"few": HistoryPolicy(keep=3, ttl=60), "*": HistoryPolicy(keep=1_000, ttl=60)}
+GAP = {"type": "channels.gap", "group": "room"}
+LAST = {"type": "last"}
+
+
+def numbered(number: int) -> dict[str, Any]:
+    return {"type": "n", "n": number}
+
+
+async def member(layer: NatsChannelLayer, **options: Any) -> str:
+    """Return a channel of the layer that is in the group."""
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel, **options)
+    return channel
+
+
+async def streams(url: str) -> dict[str, Any]:
+    """Return what the server's streams hold, by name."""
+    operator = await nats.connect(url)
+    found = await operator.jetstream().streams_info()
+    await operator.close()
+    return {str(stream.config.name): stream for stream in found}
+
+
+async def delete_streams(url: str) -> None:
+    operator = await nats.connect(url)
+    for name in await streams(url):
+        await operator.jetstream().delete_stream(name)
+    await operator.close()
+
+
+async def test_positions_and_ids_outlive_a_killed_server(fragile: Server, make: Make) -> None:
+    layer = make(fragile.url, history=KEPT)
+    for number in range(5):
+        await layer.group_send("room", numbered(number), id=f"id-{number}")
+    position = (await layer.group_history("room"))[1].position
+    fragile.kill()
+    fragile.start()
+    await send_when_back(layer, "room", LAST)
+    await layer.group_send("room", numbered(3), id="id-3")
+    found = await layer.group_history("room", since=position)
+    assert found == [numbered(2), numbered(3), numbered(4), LAST]
+
+
+async def test_a_server_that_lost_its_data_has_another_history(fragile: Server, make: Make) -> None:
+    layer = make(fragile.url, history=KEPT)
+    channel = await member(layer)
+    await layer.group_send("room", numbered(0))
+    await layer.group_send("room", numbered(1))
+    position = (await layer.group_history("room"))[0].position
+    fragile.kill()
+    shutil.rmtree(fragile.folder / "jetstream")
+    fragile.start()
+    await send_when_back(layer, "room", numbered(2))
+    await layer.group_send("room", numbered(3))
+    with pytest.raises(HistoryLost, match="another one"):
+        await layer.group_history("room", since=position)
+    await layer.group_send("room", LAST)
+    came = await read_until(layer, channel, LAST)
+    assert came[:3] == [numbered(0), numbered(1), GAP], "it is told, once"
+    assert came.count(GAP) == 1
+    assert await layer.group_history("room") == [numbered(2), numbered(3), LAST]
+
+
+async def test_a_deleted_stream_is_made_again_and_members_hear_of_it(
+    server: Server, make: Make, prefix: str
+) -> None:
+    here, there = make(server.url, history=KEPT), make(server.url, history=KEPT)
+    channel = await member(there)
+    await here.group_send("room", numbered(0))
+    operator = await nats.connect(server.url)
+    [name] = [each for each in await streams(server.url) if each.startswith(f"{prefix}=h+")]
+    await operator.jetstream().delete_stream(name)
+    await operator.close()
+    await here.group_send("room", numbered(1))
+    await here.group_send("room", LAST)
+    assert await read_until(there, channel, LAST) == [numbered(0), GAP, numbered(1)]
+
+
+async def test_processes_that_begin_at_once_share_one_stream(
+    server: Server, make: Make, prefix: str
+) -> None:
+    layers = [make(server.url, history=KEPT) for _ in range(8)]
+    await asyncio.gather(*(layer.group_send("room", numbered(n)) for n, layer in enumerate(layers)))
+    names = [name for name in await streams(server.url) if name.startswith(f"{prefix}=h+")]
+    assert len(names) == 1
+    found = await layers[0].group_history("room")
+    assert sorted(each["n"] for each in found) == list(range(8))
+
+
+async def test_who_keeps_less_does_not_cut_what_others_keep(server: Server, make: Make) -> None:
+    much, little = [
+        make(server.url, history={"*": HistoryPolicy(keep=keep, ttl=ttl)})
+        for keep, ttl in ((500, 9_000.0), (5, 1.0))
+    ]
+    for number in range(400):
+        await much.group_send("room", numbered(number))
+    await little.group_send("other", numbered(0))
+    assert len(await much.group_history("room", limit=1_000)) == 400
+
+
+async def test_topics_that_keep_little_are_cut_in_the_stream(
+    server: Server, make: Make, prefix: str
+) -> None:
+    layer = make(server.url, history=KEPT)
+    await layer.group_send("room", numbered(0))
+    await asyncio.gather(*(layer.group_send("few", numbered(n)) for n in range(900)))
+    assert [each["n"] for each in await layer.group_history("few")] == [897, 898, 899]
+    [held] = [
+        stream
+        for name, stream in (await streams(server.url)).items()
+        if name.startswith(f"{prefix}=h+")
+    ]
+    assert held.state.messages < 600, "not as many as the largest policy keeps"
+
+
+async def test_large_messages_keep_their_places(server: Server, make: Make) -> None:
+    here, there = make(server.url, history=KEPT), make(server.url, history=KEPT)
+    channel = await member(there)
+    sent = [
+        {"type": "large", "text": f"{number}" * 900_000} if number % 2 else numbered(number)
+        for number in range(5)
+    ]
+    for message in sent:
+        await here.group_send("room", message)
+    await here.group_send("room", LAST)
+    assert await read_until(there, channel, LAST) == sent
+    assert await here.group_history("room", since="last:6") == [*sent, LAST]
+
+
+async def test_a_large_message_of_which_a_piece_is_gone_is_never_half_there(
+    server: Server, make: Make, prefix: str
+) -> None:
+    layer = make(server.url, history=KEPT)
+    await layer.group_send("room", numbered(0))
+    position = (await layer.group_history("room"))[0].position
+    await layer.group_send("room", {"type": "large", "text": "x" * 900_000})
+    await layer.group_send("room", LAST)
+    operator = await nats.connect(server.url)
+    [name] = [each for each in await streams(server.url) if each.startswith(f"{prefix}=h+")]
+    await operator.jetstream().purge_stream(name, subject=f"{prefix}.h-parts.>")
+    await operator.close()
+    with pytest.raises(HistoryLost):
+        await layer.group_history("room", since=position)
+    assert await layer.group_history("room") == [LAST]
+
+
+async def test_history_without_jetstream_is_refused_clearly(tmp_path: Path, make: Make) -> None:
+    with running(tmp_path, jetstream=False) as server:
+        layer = make(server.url, history=KEPT)
+        channel = await layer.new_channel()
+        for call in (
+            layer.group_send("room", LAST),
+            layer.group_add("room", channel),
+            layer.group_history("room"),
+        ):
+            with pytest.raises(InvalidChannelLayerError, match="start nats-server with -js"):
+                await soon(call)
+
+
+async def test_a_stream_that_takes_the_subjects_is_named(
+    server: Server, make: Make, prefix: str
+) -> None:
+    operator = await nats.connect(server.url)
+    await operator.jetstream().add_stream(name=f"{prefix}-all", subjects=[f"{prefix}.>"])
+    await operator.close()
+    layer = make(server.url, history=KEPT)
+    with pytest.raises(InvalidChannelLayerError, match=f"'{prefix}-all' takes {prefix}.h-log"):
+        await layer.group_send("room", LAST)
+
+
+async def test_what_history_is_not_permitted_reaches_who_asked(
+    tmp_path: Path, make: Make, prefix: str
+) -> None:
+    user = (
+        'user: app, password: "pw", permissions: { '
+        f'publish: {{ allow: ["{prefix}.>", "$JS.API.>"], deny: ["{prefix}.h-log.closed"] }}, '
+        f'subscribe: ["{prefix}.>", "_INBOX.>"] }}'
+    )
+    with running(tmp_path, f"authorization {{ users: [{{ {user} }}] }}") as server:
+        layer = make(f"nats://app:pw@{server.address}", history=KEPT)
+        channel = await member(layer)
+        sends = [layer.group_send(group, LAST) for group in ("room", "closed", "room")]
+        results = await asyncio.gather(*sends, return_exceptions=True)
+        assert [type(each) for each in results] == [type(None), BackendUnavailable, type(None)]
+        assert f'Publish to "{prefix}.h-log.closed"' in str(results[1])
+        assert [await soon(layer.receive(channel)) for _ in range(2)] == [LAST, LAST]
+
+
+async def test_history_without_space_is_told_to_who_sends(tmp_path: Path, make: Make) -> None:
+    with running(tmp_path, jetstream=False) as server:
+        folder = server.folder / "jetstream"
+        server.config = f'jetstream {{ store_dir: "{folder}", max_file: 100000 }}'
+        server.kill()
+        server.start()
+        layer = make(server.url, history=KEPT)
+        sent = 0
+        with pytest.raises(BackendUnavailable, match="has no space left"):
+            for sent in range(50):  # noqa: B007  # how many there was space for
+                await layer.group_send("room", {"type": "n", "text": "x" * 20_000})
+        assert 0 < sent < 20
+        assert len(await layer.group_history("room")) == sent
+
+
+async def test_a_stalled_subscriber_reads_what_it_missed(fragile: Server, make: Make) -> None:
+    here, there = make(fragile.url, history=KEPT), make(fragile.url, history=KEPT)
+    channel = await member(there)
+    for number in range(10):
+        await here.group_send("room", numbered(number))
+    fragile.freeze()
+    sending = asyncio.create_task(here.group_send("room", numbered(10), id="ten"))
+    await until(lambda: here.stats()["published"] == 11)
+    fragile.thaw()
+    await asyncio.gather(sending, return_exceptions=True)
+    await send_when_back(here, "room", LAST)
+    came = await read_until(there, channel, LAST)
+    assert came[:10] == [numbered(n) for n in range(10)]
+    assert GAP not in came
