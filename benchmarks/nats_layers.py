@@ -6,6 +6,9 @@ Python process.
 - one group: 64 concurrent senders to one group; nats-py publishes 64 messages and flushes.
 - lone: from one send to its arrival in the same process, median.
 - groups: 10,000 joined one after another, each confirmed by the server; memory for each.
+- durable: the first case to a group with a history, against nats-py's acknowledged publishes to
+  a JetStream stream, 64 at a time, and what a message costs more than one that is not kept.
+- replay: 10,000 kept messages in pages of 200, against nats-py's pull consumer.
 - any broker: the first case, and 100 members in one process with the sender in another, as
   redis_layers measures it, against the best of the peers, each on a broker of its own.
 """
@@ -52,7 +55,25 @@ def rows() -> Iterator[Row]:
         mine, theirs = median(ours["kib"]), median(plain["kib"])
         units = text(mine, "KiB"), text(theirs, "KiB")
         yield Row("nats", "memory of a group", *units, mine, " KiB", at_most=1.5)
+        yield from durable(port, cpu)
         yield from any_broker(port)
+
+
+def durable(port: int, cpu: float) -> Iterator[Row]:
+    """Yield the rows of groups with a history; ``cpu`` is what a message to another group costs."""
+    for case, label in (("flood", "durable group"), ("replay", "replay")):
+        ours, plain = in_turns(
+            *(
+                (OURS, "nats_worker", "uvloop", side, case, port)
+                for side in ("durable", "jetstream")
+            )
+        )
+        yield compare("nats", f"{label}, nats-py", ours["rate"], plain["rate"], "/s", at_least=1)
+        yield compare("nats", f"{label}, nats-py, CPU", ours["cpu"], plain["cpu"], "us")
+        if case == "flood":
+            kept = median(ours["cpu"])
+            units = text(kept, "us"), text(cpu, "us")
+            yield Row("nats", "durable group, another, CPU", *units, kept / cpu)
 
 
 def any_broker(port: int) -> Iterator[Row]:
@@ -89,7 +110,8 @@ def nats_server() -> Generator[int, None, None]:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
         probe.close()
-        command = [binary, "-a", "127.0.0.1", "-p", str(port), "-l", f"{folder}/log"]
+        command = [binary, "-a", "127.0.0.1", "-p", str(port), "-l", f"{folder}/log", "-js"]
+        command += ["-sd", folder]
         process = subprocess.Popen(command)
         try:
             deadline = time.monotonic() + 10
