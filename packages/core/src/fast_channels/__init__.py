@@ -10,6 +10,8 @@ from fast_channels.consumer import (
     AsyncJsonWebsocketConsumer,
     AsyncWebsocketConsumer,
     JsonWebsocketConsumer,
+    ResumableEventSourceConsumer,
+    ResumableWebsocketConsumer,
     SyncConsumer,
     WebsocketConsumer,
 )
@@ -36,6 +38,8 @@ __all__ = [
     "Drain",
     "InMemoryChannelLayer",
     "JsonWebsocketConsumer",
+    "ResumableEventSourceConsumer",
+    "ResumableWebsocketConsumer",
     "SyncConsumer",
     "WebsocketConsumer",
     "get_channel_layer",

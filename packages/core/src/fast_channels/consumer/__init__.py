@@ -2,6 +2,8 @@
 
 from fast_channels.consumer.base import AsyncConsumer, SyncConsumer
 from fast_channels.consumer.http import AsyncEventSourceConsumer, AsyncHttpConsumer
+from fast_channels.consumer.resumable import ResumableWebsocketConsumer
+from fast_channels.consumer.resumable_events import ResumableEventSourceConsumer
 from fast_channels.consumer.websocket import (
     AsyncJsonWebsocketConsumer,
     AsyncWebsocketConsumer,
@@ -16,6 +18,8 @@ __all__ = [
     "AsyncJsonWebsocketConsumer",
     "AsyncWebsocketConsumer",
     "JsonWebsocketConsumer",
+    "ResumableEventSourceConsumer",
+    "ResumableWebsocketConsumer",
     "SyncConsumer",
     "WebsocketConsumer",
 ]

@@ -76,6 +76,9 @@ class AsyncConsumer:
     serves: ClassVar[str | None] = None
     """The type of scope that the consumer is for; None: any but ``lifespan``."""
 
+    names_groups: ClassVar[bool] = False
+    """Every message of a group has the attribute ``group``, also where nothing is kept."""
+
     overrides_dispatch: ClassVar[bool] = False
     """True where every message goes through ``dispatch``: a subclass has its own, or is sync."""
 

@@ -71,6 +71,7 @@ class Connection(Mailbox):
     ) -> None:
         super().__init__(name, options, losses)
         self.consumer = consumer
+        self.names_groups = consumer.names_groups
         self.loop = asyncio.get_running_loop()
         self.gone = False
         """The client has left, or is being cut off."""

@@ -286,7 +286,7 @@ class AsyncEventSourceConsumer(AsyncHttpConsumer):
         headers = dict(self.scope["headers"])
         last_event_id = headers.get(b"last-event-id", b"").decode(errors="replace") or None
         try:
-            await self.connect(last_event_id)
+            await self._begin(last_event_id)
         except DenyConnection as denied:
             if self._state != WAITING:
                 raise
@@ -310,6 +310,9 @@ class AsyncEventSourceConsumer(AsyncHttpConsumer):
             await self._send_part(COMMENT)
             quiet = 0.0
         self._call_later(self.keep_alive - quiet, "http.keep_alive")
+
+    async def _begin(self, last_event_id: str | None) -> None:
+        await self.connect(last_event_id)
 
     async def _send_part(self, part: bytes) -> None:
         await self.send_body(part, more_body=True)

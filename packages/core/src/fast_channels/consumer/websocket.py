@@ -157,13 +157,16 @@ class AsyncJsonWebsocketConsumer(AsyncWebsocketConsumer):
         self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
     ) -> None:
         """Decode the frame for ``receive_json()``; what is no JSON closes the socket with 1007."""
+        await self.receive_json(await self._content_of(text_data), **kwargs)
+
+    async def _content_of(self, text_data: str | None) -> Any:
+        """Return what the frame says; raises ``InvalidFrame``."""
         if text_data is None:
             raise InvalidFrame("expected a text frame with JSON, got bytes", 1003)
         try:
-            content = await self.decode_json(text_data)
+            return await self.decode_json(text_data)
         except (ValueError, RecursionError) as error:
             raise InvalidFrame(f"text frame is no JSON: {error}", 1007) from error
-        await self.receive_json(content, **kwargs)
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         """The client sent this."""

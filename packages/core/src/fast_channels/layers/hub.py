@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers.counters import LossReport
+from fast_channels.layers.history import GroupMessage
 from fast_channels.layers.mailbox import Mailbox, Message, gap_message
 from fast_channels.layers.messages import decode_message, is_flat
 from fast_channels.layers.names import topic_group
@@ -36,9 +37,11 @@ MAX_BACKLOG: Final = 64 * 1_048_576
 class Topic:
     """One topic's members and what was last seen on it."""
 
-    __slots__ = ("behind", "current", "group", "members", "missed", "seen", "telling")
+    __slots__ = ("behind", "current", "group", "members", "missed", "named", "seen", "telling")
 
     def __init__(self, name: str) -> None:
+        self.named = False
+        """A member has to be told of which group its messages are."""
         self.telling = False
         """A gap message for messages dropped here waits to be put: one tells them all."""
         self.group = topic_group(name)
@@ -111,6 +114,7 @@ class Hub:
             return record
         record.members[mailbox.name] = mailbox
         record.changed()
+        record.named = record.named or mailbox.names_groups
         if mailbox.topics is None:
             mailbox.topics = set()
         mailbox.topics.add(topic)
@@ -291,6 +295,7 @@ class Hub:
         """Put the message into the members' mailboxes up to index ``stop``."""
         message, payload, exclude = pending.message, pending.payload, pending.exclude
         members, flat, topic = pending.members, pending.flat, pending.topic
+        group = topic.group if topic.named else None
         size = len(payload or b"")
         if pending.own:
             members[0].expected(size)
@@ -306,7 +311,11 @@ class Hub:
                     continue
                 if payload is None:
                     mailbox.put_gap(message.copy())
-                elif mailbox.put(message.copy() if flat else decode_message(payload), size, now):
+                    continue
+                fields = message.copy() if flat else decode_message(payload)
+                if group is not None and mailbox.names_groups:
+                    fields = GroupMessage(fields, group)
+                if mailbox.put(fields, size, now):
                     delivered += 1
         finally:
             pending.index = index

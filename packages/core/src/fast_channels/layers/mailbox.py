@@ -41,6 +41,7 @@ class Mailbox:
         "expiry",
         "losses",
         "name",
+        "names_groups",
         "outstanding",
         "outstanding_bytes",
         "overflow",
@@ -52,6 +53,8 @@ class Mailbox:
 
     def __init__(self, name: str, options: LayerOptions, losses: LossReport) -> None:
         self.name = name
+        self.names_groups = False
+        """Its reader is told of which group each message is, also where nothing is kept."""
         self.losses = losses
         self.capacity = options.capacity_of(name)
         self.capacity_bytes = options.capacity_bytes
@@ -188,6 +191,15 @@ class Mailbox:
         self.queue.clear()
         self._bytes = self._gaps = 0
         self.expect_nothing()
+
+    def forget(self, group: str) -> None:
+        """Unread messages that say they are of the group, which the channel has left, are gone."""
+        for _ in range(len(self.queue)):
+            unread = message, arrived, size = self.queue.popleft()
+            if getattr(message, "group", message.get("group")) != group:
+                self.queue.append(unread)
+            else:
+                self.taken(arrived, size)
 
     def close(self, reason: Exception | None = None) -> None:
         """Unread messages are gone; readers are woken and get ``reason``."""

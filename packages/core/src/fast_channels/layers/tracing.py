@@ -69,7 +69,7 @@ def deactivate() -> None:
 
 def context_of(message: Mapping[str, Any]) -> Context | None:
     """Return what travelled with a message that a layer delivered, if anything did."""
-    return message.context if isinstance(message, TracedMessage | _TracedKept) else None
+    return getattr(message, "context", None)
 
 
 # --- what travels ---------------------------------------------------------------------------------

@@ -59,9 +59,25 @@ class Message(dict[str, Any]):
         return encode_position(*self._place)
 
 
+class GroupMessage(dict[str, Any]):
+    """A message of a group that is not kept, for those readers that ask for its name."""
+
+    __slots__ = ("context", "group")
+
+    def __init__(self, fields: dict[str, Any], group: str) -> None:
+        super().__init__(fields)
+        self.group = group
+        self.context = getattr(fields, "context", None)  # what travelled with it
+
+    @property
+    def position(self) -> None:
+        """None: nobody can resume after it."""
+        return
+
+
 def encode_position(topic: str, position: Position) -> str:
     """Return the text of a position in that topic: letters, digits, ``-``, ``_`` and ``.``."""
-    return f"{position.offset:x}.{position.epoch}.{_tag(topic)}"
+    return f"{position.offset:x}.{position.epoch}.{position_tag(topic)}"
 
 
 def decode_position(topic: str, text: object) -> Position:
@@ -74,7 +90,7 @@ def decode_position(topic: str, text: object) -> Position:
             f"{text!r:.100} is no position; give one that a message of the group had, or 'last:20'"
         )
     offset, epoch, tag = match.groups()
-    if tag != _tag(topic):
+    if tag != position_tag(topic):
         raise ValueError(
             f"position {text!r} belongs to another group, or to a layer with another prefix"
         )
@@ -107,5 +123,6 @@ def check_limit(limit: object) -> None:
 
 
 @lru_cache(maxsize=4_096)
-def _tag(topic: str) -> str:
+def position_tag(topic: str) -> str:
+    """Return what stands after the last dot of every position in that topic."""
     return blake2b(topic.encode(), digest_size=6).hexdigest()
