@@ -324,7 +324,7 @@ class BaseChannelLayer(ChannelsNames, KeptGroups, GroupViews):
 
         For a send that is a part of something else, which may come late or never: the frames of
         this process do not miss it. Raises as ``group_send``, and ``ValueError`` for a durable
-        group, whose history would lack it, before any I/O.
+        group, whose history would lack it (``append_for``), before any I/O.
         """
         check_group(group)
         if self.options.history is not None and self.options.history_of(group) is not None:
