@@ -63,7 +63,7 @@ async def test_a_role_without_rights_is_told_which_right_which_feature_needs(
     assert await soon(layer.receive(channel)) == {"type": "hello"}  # what needs no right works
     for call in (layer.send("jobs", {"type": "job"}), layer.receive("jobs"), layer.migrate()):
         with pytest.raises(
-            InvalidChannelLayerError, match=r"worker channels .* CREATE on the data"
+            InvalidChannelLayerError, match=r"worker channels, .* CREATE on the data"
         ):
             await soon(call)
 

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from fast_channels.testing.conformance import BackendTests, LayerTests, PresenceTests, QueueTests
+from fast_channels.testing.conformance import (
+    BackendTests,
+    HistoryTests,
+    LayerTests,
+    PresenceTests,
+    QueueTests,
+)
 from fast_channels_postgres import PostgresBackend, PostgresChannelLayer
 from fast_channels_postgres.hosts import Source
 
@@ -34,8 +40,8 @@ class Broken:
             await asyncio.to_thread(self.server.start)
 
 
-class TestBackend(Broken, BackendTests, QueueTests):
-    capabilities = frozenset({"queues"})
+class TestBackend(Broken, BackendTests, QueueTests, HistoryTests):
+    capabilities = frozenset({"queues", "history"})
     queue_capacity = 100
     redelivers = True
     secret = Server.password
@@ -45,7 +51,7 @@ class TestBackend(Broken, BackendTests, QueueTests):
 
 
 class TestLayer(Broken, LayerTests, PresenceTests):
-    capabilities = frozenset({"queues"})
+    capabilities = frozenset({"queues", "history"})
 
     def build_layer(self, **options: Any) -> PostgresChannelLayer:
         return PostgresChannelLayer(self.server.url, **options)

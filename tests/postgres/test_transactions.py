@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from tests.waiting import soon
 
 from fast_channels.exceptions import MessageTooLarge
+from fast_channels.layers import HistoryPolicy
 from fast_channels_postgres import PostgresChannelLayer
 
 from .conftest import Make
@@ -169,6 +170,20 @@ async def test_a_commit_sends_and_a_rollback_does_not(
     assert layer.stats()["gaps"] == layer.stats()["malformed"] == layer.stats()["repeated"] == 0
 
 
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_commit_appends_to_a_durable_group_and_a_rollback_does_not(
+    server: Server, make: Make, way: Callable[[str], Any]
+) -> None:
+    layer = make(server.url, history={"kept": HistoryPolicy(keep=100, ttl=60)})
+    await layer.migrate()
+    message = {"type": "hello", "data": bytes(range(256)) * 100}
+    for commit in (False, True):
+        async with way(server.url) as (connection, end):
+            await layer.group_send_in(connection, "kept", {**message, "commit": commit})
+            await end(commit)
+    assert await layer.group_history("kept") == [{**message, "commit": True}]
+
+
 async def test_django_sends_when_its_transaction_commits(server: Server, prefix: str) -> None:
     program = """
 import asyncio, sys
@@ -182,7 +197,8 @@ from django.db.backends.postgresql.features import DatabaseFeatures
 DatabaseFeatures.minimum_database_version = (13,)  # for the suite on 13; Django asks for 14
 from django.db import connection, connections, transaction
 from fast_channels_postgres import PostgresChannelLayer
-layer = PostgresChannelLayer(url, prefix=prefix)
+from fast_channels.layers import HistoryPolicy
+layer = PostgresChannelLayer(url, prefix=prefix, history={"kept": HistoryPolicy(keep=9, ttl=60)})
 def views():
     for given in (connection, connections["default"]):
         try:
@@ -193,11 +209,14 @@ def views():
             pass
         with transaction.atomic():
             layer.group_send_in(given, "room", {"type": "row", "text": "100 %s"})
+            layer.group_send_in(given, "kept", {"type": "row", "text": "100 %s"})
     connection.close()
 async def main():
+    await layer.migrate()
     channel = await layer.new_channel()
     await layer.group_add("room", channel)
     await asyncio.to_thread(views)
+    print(len(await layer.group_history("kept")))
     async with asyncio.timeout(10):
         for _ in range(2):
             print(await layer.receive(channel))
@@ -212,7 +231,7 @@ asyncio.run(main())
         text=True,
         check=False,
     )
-    assert done.stdout == "{'type': 'row', 'text': '100 %s'}\n" * 2, done.stderr
+    assert done.stdout == "2\n" + "{'type': 'row', 'text': '100 %s'}\n" * 2, done.stderr
 
 
 async def test_sealed_messages_are_sealed_in_a_transaction_too(

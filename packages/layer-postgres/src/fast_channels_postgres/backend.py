@@ -6,11 +6,13 @@ from typing import Final
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Backend, Inbox, Publication
+from fast_channels_postgres.history import PostgresHistory
 from fast_channels_postgres.hosts import Connects
 from fast_channels_postgres.listener import Listener
 from fast_channels_postgres.names import MAX_PAYLOAD
 from fast_channels_postgres.publisher import Publisher
 from fast_channels_postgres.queues import PostgresQueues
+from fast_channels_postgres.tables import Tables
 
 JOB_LEASE: Final = 30.0
 
@@ -33,6 +35,7 @@ class PostgresBackend(Backend):
         job_lease: float = JOB_LEASE,
     ) -> None:
         self.queues = self.jobs = PostgresQueues(capacity_of, job_lease)
+        self.history = self.kept = PostgresHistory()
         self._source = source
         self._direct = direct or source
         self._publisher: Publisher | None = None
@@ -52,7 +55,9 @@ class PostgresBackend(Backend):
         loop = asyncio.get_running_loop()
         publisher = self._publisher = Publisher(loop, self._source)
         listener = self._listener = Listener(loop, self._direct, inbox, publisher.echo)
-        self.jobs.open(loop, self._direct, listener)
+        tables = Tables(loop, self._direct)
+        self.jobs.open(loop, tables, listener)
+        self.kept.open(tables)
         await publisher.link.open()
         await listener.open()
 
@@ -67,6 +72,7 @@ class PostgresBackend(Backend):
     async def _close(self) -> None:
         assert self._listener is not None
         assert self._publisher is not None
+        await self.kept.close()
         await self.jobs.close()
         await self._listener.close()
         await self._publisher.close()

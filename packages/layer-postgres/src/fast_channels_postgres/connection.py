@@ -43,8 +43,8 @@ class Connection:
         """The server has said something since this was last set to False."""
         self.sign_of_life: Callable[[Raw], Awaitable[object]] = _one
         """What the server is asked, to hear something."""
-        self.has_tables = False
-        """True when the schema was looked at here."""
+        self.schema = 0
+        """The version of the schema that was seen here."""
         self._loop = loop
         self._raw = raw
         self._give_back = give_back

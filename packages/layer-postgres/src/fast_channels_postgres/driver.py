@@ -1,6 +1,6 @@
 """asyncpg, which has no types of its own, as far as it is used here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, cast
 
 import asyncpg  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
@@ -32,6 +32,10 @@ class Raw(Protocol):
 
     async def fetch(self, query: str, *args: object) -> list[Any]:
         """Return the rows."""
+        ...
+
+    async def executemany(self, command: str, args: Sequence[Sequence[object]], /) -> None:
+        """Run the statement with each of the arguments, in order, in one transaction."""
         ...
 
     async def fetchval(self, query: str, *args: object) -> Any:

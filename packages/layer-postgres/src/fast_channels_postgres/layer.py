@@ -8,10 +8,11 @@ from fast_channels.layers import BaseChannelLayer
 from fast_channels.type_defs import ChannelMessage
 from fast_channels_postgres.backend import JOB_LEASE, PostgresBackend
 from fast_channels_postgres.driver import Pool
+from fast_channels_postgres.history import Row
 from fast_channels_postgres.hosts import Connects, PoolSource, Source
 from fast_channels_postgres.names import MAX_PAYLOAD, shard_name, text
 from fast_channels_postgres.schema import migrate
-from fast_channels_postgres.transactions import notify_in
+from fast_channels_postgres.transactions import NOTIFY, PENDING, execute_in
 
 
 class PostgresChannelLayer(BaseChannelLayer):
@@ -55,8 +56,9 @@ class PostgresChannelLayer(BaseChannelLayer):
         return PostgresBackend(self._source, self._direct, capacity_of, self._job_lease)
 
     async def migrate(self) -> None:
-        """What worker channels and SQL senders need is in the database, in the schema
-        ``fast_channels``; where it is already, nothing changes.
+        """What worker channels, durable groups and SQL senders need is in the database, in the
+        schema ``fast_channels``, and what an older version made is brought up to date; where it is
+        already, nothing changes.
 
         Raises ``BackendUnavailable``, and ``InvalidChannelLayerError`` where the role may not.
         """
@@ -74,13 +76,19 @@ class PostgresChannelLayer(BaseChannelLayer):
 
         ``connection`` is one of asyncpg, psycopg, SQLAlchemy (a session of its, too) or Django, to
         the database of this layer. A synchronous one has done its part when this returns, for an
-        asynchronous one await what is returned. Messages of one transaction arrive in their order.
+        asynchronous one await what is returned. Messages of one transaction to one group arrive in
+        their order. To a durable group the message is appended in the moment of the commit.
 
         Raises as ``group_send``, and ``TypeError`` for other objects and ``ValueError`` for a
         closed connection, before any I/O; errors of the statement come as the driver raises them.
         """
+        if self.options.durable and self.options.history_of(group) is not None:
+            row = Row.of(self.append_for(group, message))
+            values = (row.topic, row.channel, row.most, row.lifetime, row.payloads[0])
+            return execute_in(connection, PENDING, values)
         topic, payloads = self.frames_for(group, message, MAX_PAYLOAD)
-        return notify_in(connection, shard_name(topic), [text(topic, each) for each in payloads])
+        texts = [text(topic, each) for each in payloads]
+        return execute_in(connection, NOTIFY, (shard_name(topic), texts))
 
     def stats(self) -> dict[str, int]:
         """Counters since the layer was made, and what it holds now.

@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any, Final
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels.layers import Inbox, Link
+from fast_channels.layers import Inbox, Link, is_history_topic
 from fast_channels_postgres.connection import Connection, logger
 from fast_channels_postgres.driver import READ_ONLY, Heard, PostgresError, Raw, sqlstate
 from fast_channels_postgres.hosts import Connects
 from fast_channels_postgres.names import COMMON, decode, shard_name
+from fast_channels_postgres.pieces import Pieces
 
 ECHO_SECONDS: Final = 3.0
 """How long a notification to oneself may take before LISTEN is held to be without effect."""
@@ -76,6 +77,7 @@ class Listener:
         self._inbox = inbox
         self._echo = echo
         self._topics: dict[str, None] = {}
+        self._pieces = Pieces()
         self._wakes: dict[str, Callable[[], None]] = {}
         self._uses: Counter[str] = Counter()
         """How many topics, and calls under way, need a name."""
@@ -217,6 +219,7 @@ class Listener:
     def _use_fresh(self) -> None:
         ears, self._ears, self._fresh = self._fresh, self._fresh, None
         assert ears is not None
+        self._pieces.clear()
         held, ears.held = ears.held or [], None
         for text in held:
             self._take(text)
@@ -229,10 +232,14 @@ class Listener:
     def _take(self, text: str) -> None:
         topic, _, body = text.partition(" ")
         if topic not in self._topics:
-            topic = topic.partition("#")[0]
+            topic, _, mark = topic.partition("#")
             if topic not in self._topics:
                 if (wake := self._wakes.get(topic)) is not None:
                     wake()
+                return
+            if is_history_topic(topic):
+                if (entry := self._pieces.add(topic, mark, body)) is not None:
+                    self._inbox.deliver(topic, *entry)
                 return
         self._inbox.deliver(topic, decode(body))
 

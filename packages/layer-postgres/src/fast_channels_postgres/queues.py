@@ -20,7 +20,6 @@ from fast_channels.exceptions import (
     InvalidChannelLayerError,
 )
 from fast_channels_postgres.driver import Raw
-from fast_channels_postgres.hosts import Connects
 from fast_channels_postgres.job_sql import CLEAR, DONE, EXPIRE, PUT, RELEASE, RENEW, REVIVE, TAKE
 from fast_channels_postgres.listener import Listener
 from fast_channels_postgres.names import shard_name
@@ -95,10 +94,10 @@ class PostgresQueues:
         self._listener: Listener | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def open(self, loop: asyncio.AbstractEventLoop, source: Connects, listener: Listener) -> None:
-        """Connects when it is first needed; wakes by what the listener hears."""
+    def open(self, loop: asyncio.AbstractEventLoop, tables: Tables, listener: Listener) -> None:
+        """Uses these connections, which it closes in the end; wakes by what the listener hears."""
         self._loop = loop
-        self._tables = Tables(loop, source)
+        self._tables = tables
         self._listener = listener
         listener.on_back = self._woken.set
 

@@ -5,9 +5,14 @@ from typing import Any, Final
 from fast_channels.exceptions import BackendUnavailable, InvalidChannelLayerError
 from fast_channels_postgres.connection import Connection
 from fast_channels_postgres.driver import DENIED, NO_TABLE, READ_ONLY, PostgresError, sqlstate
+from fast_channels_postgres.history_sql import TABLES
 
-VERSION: Final = 1
+VERSION: Final = 2
 """What this package makes and works with."""
+
+JOBS_SINCE: Final = 1
+HISTORY_SINCE: Final = 2
+"""The version with which the tables came; later ones leave them usable."""
 
 MIGRATION: Final = f"""\
 -- Everything that fast-channels-postgres keeps in a database, version {VERSION}. Run it in one
@@ -17,6 +22,7 @@ CREATE SCHEMA IF NOT EXISTS fast_channels;
 CREATE TABLE IF NOT EXISTS fast_channels.version (version integer NOT NULL);
 INSERT INTO fast_channels.version SELECT {VERSION}
     WHERE NOT EXISTS (SELECT FROM fast_channels.version);
+UPDATE fast_channels.version SET version = {VERSION} WHERE version < {VERSION};
 
 -- Worker channels. A job is free while taken_until is null or past, and expires at expires_at.
 CREATE TABLE IF NOT EXISTS fast_channels.jobs (
@@ -57,20 +63,27 @@ BEGIN
     END IF;
     PERFORM pg_notify('fast_channels_' || lpad(shard::text, 3, '0'), notification);
 END $$;
-"""
+{TABLES}"""
 
-_NEEDED_FOR: Final = "worker channels and fast_channels.group_send"
+_NEEDED_FOR: Final = "worker channels, durable groups and fast_channels.group_send"
 
 
-async def ensure(connection: Connection) -> None:
-    """The schema is there, in this package's version; it is made where it is missing.
+async def ensure(connection: Connection, since: int) -> None:
+    """The schema is there, at least in the version ``since``; it is made where it is missing.
 
-    Raises as ``migrate``.
+    Raises as ``migrate``, and ``InvalidChannelLayerError`` where that has to be called first.
     """
-    if not connection.has_tables:
-        if await _version(connection) is None:
-            await _make(connection)
-        connection.has_tables = True
+    if connection.schema < since:
+        version = await _version(connection)
+        if version is None:
+            version = await _make(connection)
+        if version < since:
+            raise InvalidChannelLayerError(
+                f"the schema fast_channels at {connection.name} has version {version}, and durable "
+                f"groups need version {since}: run 'fast-channels-postgres migrate URL', or await "
+                "layer.migrate(); everything that is there stays"
+            )
+        connection.schema = version
 
 
 async def migrate(connection: Connection) -> None:
@@ -82,12 +95,12 @@ async def migrate(connection: Connection) -> None:
     await _make(connection)
 
 
-async def _make(connection: Connection) -> None:
+async def _make(connection: Connection) -> int:
     try:
         await connection.run(lambda raw: raw.execute(MIGRATION))
     except PostgresError as error:
         raise unfit(error, connection.name) from None
-    await _version(connection)
+    return await _version(connection) or 0
 
 
 def unfit(error: Exception, name: str) -> Exception:
@@ -112,9 +125,9 @@ async def _version(connection: Connection) -> int | None:
         if sqlstate(error) in NO_TABLE:
             return None
         raise unfit(error, connection.name) from None
-    if version not in (None, VERSION):
+    if version is not None and version > VERSION:
         raise InvalidChannelLayerError(
             f"the schema fast_channels at {connection.name} has version {version}, and this "
             f"fast-channels-postgres works with version {VERSION}; install the release that fits"
         )
-    return VERSION if version is not None else None
+    return None if version is None else int(version)

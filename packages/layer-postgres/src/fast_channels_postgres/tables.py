@@ -11,7 +11,7 @@ from fast_channels.layers import reconnect_delays
 from fast_channels_postgres.connection import Connection
 from fast_channels_postgres.driver import PostgresError, Raw
 from fast_channels_postgres.hosts import Connects
-from fast_channels_postgres.schema import ensure, unfit
+from fast_channels_postgres.schema import JOBS_SINCE, ensure, unfit
 
 T = TypeVar("T")
 
@@ -40,8 +40,8 @@ class Tables:
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    async def run(self, call: Callable[[Raw], Awaitable[T]]) -> T:
-        """Return what the statement returns, the tables being there.
+    async def run(self, call: Callable[[Raw], Awaitable[T]], since: int = JOBS_SINCE) -> T:
+        """Return what the statement returns, the tables of that version of the schema being there.
 
         Raises ``BackendUnavailable``, and ``InvalidChannelLayerError`` where the role may not. For
         tasks of the backend: who cancels it ends the connection.
@@ -49,10 +49,10 @@ class Tables:
         async with self._room:
             connection = self._take() or await self._connect()
             try:
-                await ensure(connection)
+                await ensure(connection, since)
                 return await connection.run(call)
             except PostgresError as error:
-                connection.has_tables = False  # perhaps somebody dropped them
+                connection.schema = 0  # perhaps somebody dropped them
                 raise unfit(error, connection.name) from None
             finally:
                 self._put(connection)
