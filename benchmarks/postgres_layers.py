@@ -7,6 +7,9 @@ process, the server's where it says so.
 - one group, peers: the same with one member, without which channels_postgres sends nothing.
 - four processes: the same in four at once, which share the cores with the server.
 - 10,000 groups with one member each, against 100: CPU for a message, sent and delivered.
+- durable groups: as the first two; the floor inserts and notifies by one statement for each batch,
+  and neither trims nor sees to the order of several processes. The server runs without fsync.
+- replay: one member that resumes 20,000 messages behind.
 - lone: from one send to its arrival, median.
 - group's size: the server's CPU for a message to 1,000 members, against one, in another process.
 
@@ -64,6 +67,18 @@ def rows() -> Iterator[Row]:
         many, few = cases("many_thousand_groups", "hundred_groups")
         case = "10,000 groups, 100 groups, CPU"
         yield compare("postgres", case, many["cpu"], few["cpu"], "us", at_most=2)
+        durable, ours, floor = take("one_group", "durable", "ours", "durable_floor")
+        case = "durable group, floor"
+        yield compare("postgres", case, durable["rate"], floor["rate"], "/s", at_least=0.25)
+        case = "durable group, other group, CPU"
+        yield compare("postgres", case, durable["cpu"], ours["cpu"], "us")
+        durable, ours = take("many_groups", "durable", "ours")
+        case = "many durable groups, other groups"
+        yield compare("postgres", case, durable["rate"], ours["rate"], "/s")
+        [replay] = take("replay", "durable")
+        middle = median(replay["rate"])
+        yield Row("postgres", "replay", text(middle, "/s"), "-", middle, " /s")
+        yield alone("replay, CPU", replay["cpu"], 15)
         ours, plain = take("lone", "ours", "plain")
         case = "lone send, p50, asyncpg"
         yield compare("postgres", case, ours["p50"], plain["p50"], "us", at_most=1.3)

@@ -41,6 +41,19 @@ class Ours(Side):
         await self.layer.close()
 
 
+class Durable(Ours):
+    """fast-channels-postgres, every group with a history; ``layer`` reads it."""
+
+    async def open(self) -> None:
+        from fast_channels.layers import HistoryPolicy
+        from fast_channels_postgres import PostgresChannelLayer
+
+        history = {"*": HistoryPolicy(keep=100_000, ttl=3_600.0)}
+        self.layer = PostgresChannelLayer(self.url, capacity=100_000, history=history)
+        await self.layer.open()
+        self.send = self.layer.group_send  # type: ignore[method-assign]  # no call in between
+
+
 class ChannelsPostgres(Side):
     """channels_postgres, by its own pool of at most 4 connections and a table with a trigger."""
 
@@ -155,9 +168,27 @@ class Floor(Plain):
         await self.batch
 
 
+class DurableFloor(Floor):
+    """As ``Floor``, but each batch is inserted and notified by one statement; nothing is trimmed,
+    and nothing sees to the order of several processes."""
+
+    async def open(self) -> None:
+        await super().open()
+        await self.sending.execute(
+            "CREATE TABLE IF NOT EXISTS log (id bigserial PRIMARY KEY, topic text, payload text)"
+        )
+        self.statement = await self.sending.prepare(
+            "WITH new AS (INSERT INTO log (topic, payload) "
+            "SELECT * FROM unnest($1::text[], $2::text[]) RETURNING *) "
+            "SELECT count(pg_notify(topic, payload)) FROM new"
+        )
+
+
 SIDES: dict[str, type[Side]] = {
     "ours": Ours,
+    "durable": Durable,
     "floor": Floor,
+    "durable_floor": DurableFloor,
     "plain": Plain,
     "channels": ChannelsPostgres,
     "litestar": LitestarPostgres,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import time
 from statistics import mean
 from typing import Any, Final
 
@@ -82,6 +83,21 @@ async def four_processes(side: Side, name: str, port: str) -> dict[str, float]:
     return {"rate": sum(r["rate"] for r in results), "cpu": mean(r["cpu"] for r in results)}
 
 
+async def replay(side: Side, *_: str) -> dict[str, float]:
+    """A member that resumes 20,000 messages behind: messages for each second, and CPU for each."""
+    layer: Any = side.layer  # type: ignore[attr-defined]
+    messages, score = 20_000, Score()
+    start = await layer.group_position("room")
+    for _ in range(messages // 1_000):
+        await asyncio.gather(*(side.send("room", MESSAGE) for _ in range(1_000)))
+    channel = await layer.new_channel()
+    side.read(lambda: layer.receive(channel), lambda _: score.hit())
+    began, watch = time.perf_counter(), Stopwatch()
+    await layer.group_add("room", channel, since=start)
+    await score.until(messages)
+    return {"rate": messages / (time.perf_counter() - began), "cpu": watch.each(messages)}
+
+
 async def group_of(side: Side, members: int) -> dict[str, float]:
     """One group, one message each 5 ms; how many there were, for the server's CPU."""
     score = Score()
@@ -116,6 +132,7 @@ CASES: Final[dict[str, Any]] = {
     "four_processes": four_processes,
     "large_group": large_group,
     "small_group": small_group,
+    "replay": replay,
 }
 
 if __name__ == "__main__":

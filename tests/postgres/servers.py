@@ -7,8 +7,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -255,60 +255,6 @@ def pooled(server: Server) -> Generator[str]:
         process.wait()
         log.close()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-class Proxy:
-    """A road to a server on which connections can go dead without a word."""
-
-    def __init__(self, target: int) -> None:
-        self.port = 0
-        self._target = target
-        self._live: set[asyncio.StreamWriter] = set()
-        self._silent: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[Any] | None] = set()
-
-    def go_silent(self) -> None:
-        """Nothing passes any more on the connections of now, and they stay open."""
-        self._silent |= self._live
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carry one connection."""
-        self._tasks.add(asyncio.current_task())
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        self._live |= {writer, back}
-        try:
-            await asyncio.gather(self._carry(reader, back), self._carry(there, writer))
-        finally:
-            writer.close()
-            back.close()
-            self._tasks.discard(asyncio.current_task())
-
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while data := await source.read(65_536):
-            if sink not in self._silent:
-                sink.write(data)
-        if sink not in self._silent:
-            sink.close()
-
-    async def close(self) -> None:
-        """Every connection is gone."""
-        tasks = [task for task in self._tasks if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def proxied(target: int) -> AsyncGenerator[Proxy]:
-    """A proxy in front of that port, for the time of the ``async with``."""
-    proxy = Proxy(target)
-    async with await asyncio.start_server(proxy.serve, "127.0.0.1", 0) as listening:
-        proxy.port = listening.sockets[0].getsockname()[1]
-        try:
-            yield proxy
-        finally:
-            listening.close()
-            await proxy.close()
 
 
 async def terminate(server: Server, application: str) -> None:

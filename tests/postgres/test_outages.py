@@ -8,13 +8,14 @@ import socket
 import time
 
 import pytest
+from tests.proxy import proxied
 from tests.waiting import read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_postgres import PostgresChannelLayer
 
 from .conftest import Make
-from .servers import Server, proxied, running, terminate
+from .servers import Server, running, terminate
 
 GAP = {"type": "channels.gap", "group": "room"}
 LAST = {"type": "last"}
@@ -102,11 +103,11 @@ async def test_a_frozen_server_is_told_in_time_and_found_again(fragile: Server, 
 async def test_a_connection_that_went_dead_without_a_word_is_replaced(
     server: Server, make: Make
 ) -> None:
-    async with proxied(server.port) as proxy:
+    async with proxied(server.port, "postgresql") as proxy:
         here = make(server.url)
         there = make(server.url.replace(f":{server.port}/", f":{proxy.port}/"))
         channel = await member(there)
-        proxy.go_silent()
+        proxy.forget()
         assert await soon(there.receive(channel)) == GAP  # 5 s on a machine of its own
         await here.group_send("room", LAST)
         assert await read_until(there, channel, LAST) == []

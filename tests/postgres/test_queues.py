@@ -204,13 +204,13 @@ async def test_many_processes_make_the_schema_at_once(make: Make, server: Server
 async def test_a_schema_of_another_version_is_told(server: Server, make: Make) -> None:
     layer = make(server.url)
     await layer.migrate()
-    await server.run("UPDATE fast_channels.version SET version = 2")
+    await server.run("UPDATE fast_channels.version SET version = 3")
     try:
-        with pytest.raises(InvalidChannelLayerError, match=r"has version 2, .* with version 1"):
+        with pytest.raises(InvalidChannelLayerError, match=r"has version 3, .* with version 2"):
             await layer.send("jobs", {"type": "job"})
-        with pytest.raises(InvalidChannelLayerError, match=r"has version 2, .* with version 1"):
+        with pytest.raises(InvalidChannelLayerError, match=r"has version 3, .* with version 2"):
             await soon(layer.receive("jobs"))
-        with pytest.raises(InvalidChannelLayerError, match="version 2"):
+        with pytest.raises(InvalidChannelLayerError, match="version 3"):
             await layer.migrate()
     finally:
-        await server.run("UPDATE fast_channels.version SET version = 1")
+        await server.run("UPDATE fast_channels.version SET version = 2")
