@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from rich import box
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 from typer import Option
 
@@ -84,13 +84,14 @@ def installable(present: Iterable[str]) -> list[Installable]:
 
 def show(console: Console, present: list[Installed], missing: list[Installable]) -> None:
     """The tables are printed."""
-    table = Table(Column("Names", overflow="fold"), box=box.SIMPLE)
-    for column in ("Distribution", "Version", "Powers"):
+    table = Table(box=box.SIMPLE)
+    for column in ("Names", "Distribution", "Version"):
         table.add_column(column, no_wrap=True)
+    table.add_column("Powers")
     for layer in present:
         powers = "not known" if layer.powers is None else ", ".join(layer.powers)
         table.add_row(
-            ", ".join(layer.names),
+            "\n".join(layer.names),
             layer.distribution,
             layer.version,
             "[red]cannot be used: see below[/]" if layer.problem else powers,
