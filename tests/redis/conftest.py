@@ -9,7 +9,7 @@ import pytest
 
 from fast_channels_redis import RedisChannelLayer
 
-from .servers import Server, running
+from .servers import SAVING, Server, running
 
 Make = Callable[..., RedisChannelLayer]
 
@@ -30,9 +30,11 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
 
 @pytest.fixture(scope="session")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
-    """A server that wants a password, for the kit, which restarts it."""
+    """A server that wants a password, and has its data on disk: the kit restarts it."""
     with running(
-        tmp_path_factory.mktemp("guarded"), "--requirepass", "kit-secret", password="kit-secret"
+        tmp_path_factory.mktemp("guarded"),
+        *("--requirepass", "kit-secret", *SAVING),
+        password="kit-secret",
     ) as own:
         yield own
 

@@ -16,6 +16,8 @@ import redis
 from redis.crc import key_slot
 
 PATIENCE = 15.0
+SAVING = ("--appendonly", "yes", "--appendfsync", "always")
+"""What a server needs to lose no history when it is killed."""
 BINARIES = ("redis-server", "valkey-server")
 
 
@@ -155,6 +157,7 @@ class Trio:
 
     def __init__(self, folder: Path) -> None:
         login = ("--requirepass", self.password, "--masterauth", self.password)
+        login += SAVING
         self.servers = [Server(folder, *login, password=self.password) for _ in range(2)]
         master, self.replica = self.servers
         self.replica.options += ["--replicaof", "127.0.0.1", str(master.port)]
@@ -230,7 +233,7 @@ class Nodes:
     def _node(self) -> Server:
         options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]
         options += ["--requirepass", self.password, "--masterauth", self.password]
-        options += ["--repl-diskless-sync-delay", "0"]
+        options += ["--repl-diskless-sync-delay", "0", *SAVING]
         return Server(self._folder, *options, password=self.password)
 
     @property

@@ -4,18 +4,24 @@ What one process publishes to two servers comes by two connections, and nobody c
 first.
 """
 
-from fast_channels.testing import BackendTests, LayerTests, PresenceTests, QueueTests
+from fast_channels.testing import (
+    BackendTests,
+    HistoryTests,
+    LayerTests,
+    PresenceTests,
+    QueueTests,
+)
 
 
-class SpreadBackendTests(BackendTests, QueueTests):
+class SpreadBackendTests(BackendTests, QueueTests, HistoryTests):
     """For a backend over several servers."""
 
-    capabilities = frozenset({"queues"})
+    capabilities = frozenset({"queues", "history"})
     order_across_topics = False
 
 
 class SpreadLayerTests(LayerTests, PresenceTests):
     """For a layer over several servers: its channels and groups may be on different ones."""
 
-    capabilities = frozenset({"queues"})
+    capabilities = frozenset({"queues", "history"})
     order_across_topics = False

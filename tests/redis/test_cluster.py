@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import pytest
-from tests.waiting import soon, until
+from tests.waiting import read_until, soon, until
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels.layers import Backend
+from fast_channels.layers import Backend, HistoryPolicy
 from fast_channels_redis import RedisChannelLayer
 from fast_channels_redis.hosts import parse_hosts
 from fast_channels_redis.layer import redis_backend
@@ -106,6 +106,36 @@ async def test_a_slot_that_moves_under_load_is_followed_and_told(
 
 
 @pytest.mark.timeout(60)
+async def test_a_slot_that_moves_takes_its_history_along(
+    cluster: Nodes, make: Make, prefix: str
+) -> None:
+    kept = {"history": {"room": HistoryPolicy(keep=100_000)}}
+    here, there = make(cluster.url, **kept), make(cluster.url, **kept)
+    channel, topic = await there.new_channel(), f"{prefix}:h.room"
+    await there.group_add("room", channel)
+    sent, moving = 0, True
+
+    async def send() -> None:
+        nonlocal sent
+        while moving:
+            await here.group_send("room", {"type": "n", "n": sent}, id=str(sent))
+            sent += 1
+
+    stream = asyncio.create_task(send())
+    for _ in range(3):
+        source = await asyncio.to_thread(cluster.owner, topic)
+        target = next(node for node in cluster.nodes if node is not source)
+        before = sent
+        await asyncio.to_thread(cluster.migrate, topic, target)
+        await until(lambda before=before: sent > before + 10)
+    moving = False
+    await soon(stream)
+    await here.group_send("room", LAST)
+    came = [each for each in await read_until(there, channel, LAST) if each["type"] == "n"]
+    assert [each["n"] for each in came] == list(range(sent))
+
+
+@pytest.mark.timeout(60)
 async def test_a_node_that_was_killed_and_restarted_costs_its_topics_one_gap(
     cluster: Nodes, make: Make, prefix: str
 ) -> None:
@@ -155,7 +185,7 @@ async def test_a_node_is_no_single_server_and_no_server_a_node(cluster: Nodes, m
 class Breakable:
     """The Cluster of a suite; its outage takes all nodes."""
 
-    capabilities = frozenset({"queues"})
+    capabilities = frozenset({"queues", "history"})
     unavailable_within = 6.0
     recovers_within = 10.0
     limit = 60.0

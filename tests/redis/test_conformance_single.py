@@ -8,7 +8,13 @@ from typing import Any, ClassVar
 import pytest
 import uvloop
 
-from fast_channels.testing import BackendTests, LayerTests, PresenceTests, QueueTests
+from fast_channels.testing import (
+    BackendTests,
+    HistoryTests,
+    LayerTests,
+    PresenceTests,
+    QueueTests,
+)
 from fast_channels_redis import RedisBackend, RedisChannelLayer
 from fast_channels_redis.hosts import parse_hosts
 
@@ -18,7 +24,7 @@ from .servers import Server
 class Breakable:
     """The server of a suite, and its outage."""
 
-    capabilities = frozenset({"queues"})
+    capabilities = frozenset({"queues", "history"})
     unavailable_within = 6.0
     recovers_within = 5.0
     secret: ClassVar[str | None] = "kit-secret"
@@ -41,7 +47,7 @@ class Breakable:
             await asyncio.to_thread(self.server.start)
 
 
-class TestSingle(Breakable, BackendTests, QueueTests):
+class TestSingle(Breakable, BackendTests, QueueTests, HistoryTests):
     queue_capacity = 100
 
     def build(self) -> RedisBackend:

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import pytest
-from tests.waiting import soon, until
+from tests.waiting import send_when_back, soon, until
 
-from fast_channels.exceptions import BackendUnavailable
-from fast_channels.testing import BackendTests, LayerTests, QueueTests
+from fast_channels.exceptions import BackendUnavailable, HistoryLost
+from fast_channels.layers import HistoryPolicy
+from fast_channels.testing import BackendTests, HistoryTests, LayerTests, QueueTests
 from fast_channels_redis import RedisBackend, RedisChannelLayer
 from fast_channels_redis.hosts import parse_hosts
 
@@ -112,10 +113,38 @@ async def test_an_unknown_master_and_absent_sentinels_are_told(trio: Trio, make:
         await make(trio.url.replace(trio.password, "wrong")).open()
 
 
+@pytest.mark.timeout(90)
+async def test_a_failover_that_rolled_a_history_back_is_told(trio: Trio, make: Make) -> None:
+    """The replica does not get what the master takes last."""
+    await asyncio.to_thread(trio.settle_for_failover)
+    kept = {"history": {"room": HistoryPolicy()}}
+    here, there = make(trio.url, **kept), make(trio.url, **kept)
+    channel = await there.new_channel()
+    await there.group_add("room", channel)
+    await here.group_send("room", {"type": "n", "n": 0})
+    position = (await soon(there.receive(channel))).position
+    master = trio.master()
+    with master.client() as client:
+        client.wait(1, 5_000)
+        client.config_set("requirepass", "the replica does not know it")
+        client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+    await here.group_send("room", {"type": "n", "n": 1})
+    assert (await soon(there.receive(channel)))["n"] == 1
+    master.kill()
+    await asyncio.to_thread(lambda: _promoted(trio, master.port))
+    assert await soon(there.receive(channel)) == GAP
+    await send_when_back(here, "room", LAST)
+    assert await soon(there.receive(channel)) == LAST
+    with pytest.raises(HistoryLost, match="is another one"):
+        await here.group_history("room", since=position)
+    numbers = [each.get("n") for each in await here.group_history("room")]
+    assert numbers == [0, None]  # what is there can be read
+
+
 class Breakable:
     """The Sentinels of a suite; its outage takes the servers that they watch."""
 
-    capabilities = frozenset({"queues"})
+    capabilities = frozenset({"queues", "history"})
     unavailable_within = 6.0
     recovers_within = 10.0
     limit = 60.0
@@ -139,7 +168,7 @@ class Breakable:
 
 
 @pytest.mark.long
-class TestSentinel(Breakable, BackendTests, QueueTests):
+class TestSentinel(Breakable, BackendTests, QueueTests, HistoryTests):
     queue_capacity = 100
 
     def build(self) -> RedisBackend:

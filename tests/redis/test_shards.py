@@ -13,7 +13,7 @@ from fast_channels_redis import RedisBackend, RedisChannelLayer
 from fast_channels_redis.hosts import parse_hosts
 
 from .conftest import Make
-from .servers import Server, running
+from .servers import SAVING, Server, running
 from .spread import SpreadBackendTests, SpreadLayerTests
 
 
@@ -22,7 +22,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Generator[list[Server]]:
     """Three servers."""
     with ExitStack() as stack:
         folder = tmp_path_factory.mktemp("shards")
-        yield [stack.enter_context(running(folder)) for _ in range(3)]
+        yield [stack.enter_context(running(folder, *SAVING)) for _ in range(3)]
 
 
 async def test_sending_and_receiving_agree_on_the_host(shards: list[Server], make: Make) -> None:
@@ -77,7 +77,7 @@ async def test_a_host_that_is_gone_fails_only_what_is_on_it(
 class Breakable:
     """The hosts of a suite; its outage takes all of them."""
 
-    capabilities = frozenset({"queues"})
+    capabilities = frozenset({"queues", "history"})
     unavailable_within = 6.0
     recovers_within = 5.0
     shards: list[Server]

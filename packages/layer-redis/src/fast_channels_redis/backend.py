@@ -1,18 +1,24 @@
 """Topics on one server, or sharded over several that know nothing of each other."""
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from typing import TypeVar
 
-from fast_channels.exceptions import BackendUnavailable, PublishFailed
+import hiredis
+
+from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Backend, Inbox, Publication
+from fast_channels_redis.connection import Reply, explained
+from fast_channels_redis.history import RedisHistory
 from fast_channels_redis.hosts import Sentinels, Single
 from fast_channels_redis.link import Fixed
 from fast_channels_redis.publisher import Publisher
 from fast_channels_redis.queues import RedisJob, RedisQueues
 from fast_channels_redis.recovery import SILENT, Notices, Recovery
+from fast_channels_redis.routes import Place, Send, failure, together
 from fast_channels_redis.sentinel import MasterFinder
 from fast_channels_redis.sharding import shard_of
+from fast_channels_redis.streams import Streams
 from fast_channels_redis.subscriber import Subscriber
 
 T = TypeVar("T")
@@ -33,6 +39,7 @@ class _Shard:
         # Pub/sub itself knows no databases. No topic holds a "/", so no two of them share a name.
         space = b"%d/" % spec.server.db if spec.server.db else b""
         self.publisher = Publisher(loop, locate, space)
+        self.streams = Streams(self.publisher.link, space)
         self.subscriber = Subscriber(loop, locate, inbox, recovery, space)
         self.queues = RedisQueues(loop, self.publisher, lambda _: locate, capacity_of)
 
@@ -62,6 +69,7 @@ class RedisBackend(Backend):
             lambda name: self._shard(name).queues,
             lambda: [shard.queues for shard in self._shards],
         )
+        self.history = RedisHistory(self)
         self._hosts = list(hosts)
         self._capacity_of = capacity_of
         self._notices = notices
@@ -104,22 +112,42 @@ class RedisBackend(Backend):
         if self._only is not None:
             await self._only.publish(publications)
             return
-        indices: dict[_Shard, list[int]] = {}
-        for index, publication in enumerate(publications):
-            indices.setdefault(self._shard(publication.topic), []).append(index)
-        errors: dict[int, Exception] = {}
-
-        async def send(shard: _Shard, mine: list[int]) -> None:
-            try:
-                await shard.publisher.publish([publications[index] for index in mine])
-            except PublishFailed as failure:
-                errors.update({mine[index]: error for index, error in failure.errors.items()})
-            except BackendUnavailable as error:
-                errors.update(dict.fromkeys(mine, error))
-
-        await together(send(shard, mine) for shard, mine in indices.items())
+        errors = await self.spread(
+            [publication.topic for publication in publications],
+            lambda place, mine: place.publisher.send([publications[index] for index in mine]),
+        )
         if errors:
             raise failure(errors, len(publications))
+
+    # --- routes of the history ----------------------------------------------------------------
+
+    async def spread(self, topics: Sequence[str], send: Send) -> dict[int, Exception]:
+        """Every topic's host has what belongs to it; return the errors, by index."""
+        shards: dict[_Shard, list[int]] = {}
+        for index, topic in enumerate(topics):
+            shards.setdefault(self._shard(topic), []).append(index)
+        errors: dict[int, Exception] = {}
+
+        async def one(shard: _Shard, mine: list[int]) -> None:
+            try:
+                replies = await send(shard, mine)
+            except BackendUnavailable as error:
+                errors.update(dict.fromkeys(mine, error))
+                return
+            for index, reply in zip(mine, replies, strict=True):
+                if isinstance(reply, hiredis.ReplyError):
+                    errors[index] = BackendUnavailable(explained(reply))
+
+        await together(one(shard, mine) for shard, mine in shards.items())
+        return errors
+
+    async def at(self, topic: str, ask: Callable[[Place], Awaitable[T]]) -> T:
+        """Return the answer of the topic's host."""
+        return await ask(self._shard(topic))
+
+    def everywhere(self) -> Iterable[Callable[..., Awaitable[Reply]]]:
+        """Return what sends a command to each host."""
+        return [call for shard in self._shards for call in shard.publisher.everywhere()]
 
     @property
     def deaf(self) -> Exception | None:
@@ -173,21 +201,3 @@ class HostQueues:
     async def clear(self, prefix: str, /) -> None:
         """Every job in every queue whose name begins with ``prefix`` is gone, on every host."""
         await together(queues.clear(prefix) for queues in self._every())
-
-
-def failure(errors: dict[int, Exception], count: int) -> Exception:
-    """Return the error of a batch of ``count`` publications: their own if they all have failed."""
-    return next(iter(errors.values())) if len(errors) == count else PublishFailed(errors)
-
-
-async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Return the results when all of it has ended; raises the first error."""
-    coroutines = list(work)
-    if len(coroutines) == 1:
-        return [await coroutines[0]]
-    results: list[T] = []
-    for result in await asyncio.gather(*coroutines, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result
-        results.append(result)
-    return results

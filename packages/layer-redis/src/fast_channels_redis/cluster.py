@@ -1,4 +1,4 @@
-"""Topics and queues on a Redis Cluster.
+"""Topics, histories and queues on a Redis Cluster.
 
 A topic is a shard channel (SSUBSCRIBE, SPUBLISH): it lives on the node that has its slot, so that
 nodes share the load, and moves with the slot. Order holds for each topic, not across nodes.
@@ -6,114 +6,29 @@ nodes share the load, and moves with the slot. Order holds for each topic, not a
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import TypeVar
 
 import hiredis
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Backend, Inbox, Publication, reconnect_delays
-from fast_channels_redis.backend import HostQueues, failure, together
+from fast_channels_redis.backend import HostQueues
 from fast_channels_redis.connection import ConnectionLost, Reply
+from fast_channels_redis.history import RedisHistory
 from fast_channels_redis.hosts import Cluster
-from fast_channels_redis.link import PATIENCE, Fixed
-from fast_channels_redis.publisher import Publisher
+from fast_channels_redis.nodes import PAUSE, Attempts, Node
 from fast_channels_redis.queues import RedisQueues
 from fast_channels_redis.recovery import SILENT, Notices, Recovery
+from fast_channels_redis.routes import Place, Send, failure, together
 from fast_channels_redis.server import Server
 from fast_channels_redis.slots import Address, Slots
-from fast_channels_redis.subscriber import Listening, Refused, Subscriber
+from fast_channels_redis.subscriber import Refused
 
 logger = logging.getLogger("fast_channels.redis")
 
-PAUSE: Final = 0.05
-"""Seconds between two attempts while a slot is on its way, or a node is chosen for it."""
-
-PASSING: Final = ("MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "LOADING", "READONLY", "MASTERDOWN")
-"""Errors of a node that is, for now, not the one to ask."""
-
-
-class ShardListening(Listening):
-    """A connection that listens to shard channels."""
-
-    message_kind = b"smessage"
-    subscribe = b"SSUBSCRIBE"
-    unsubscribe = b"SUNSUBSCRIBE"
-    on_left: Callable[[bytes], None] | None = None
-
-    def _take(self, reply: Reply) -> None:
-        if reply.__class__ is list and reply[0] == b"sunsubscribe" and not self.awaits(reply[1]):
-            if self.on_left is not None:  # the slot has moved; nobody asked for this
-                self.on_left(reply[1])
-        else:
-            super()._take(reply)
-
-
-class _Node:
-    """The connections to one node, made when they are first needed."""
-
-    def __init__(
-        self,
-        server: Server,
-        inbox: Inbox,
-        recovery: Recovery,
-        misplaced: Callable[[list[str]], None],
-        look_again: Callable[[], None],
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        locate = Fixed(server)
-        self.address: Address = (server.host, server.port)
-        self.publisher = Publisher(loop, locate, command=b"SPUBLISH")
-        self.subscriber = Subscriber(loop, locate, inbox, recovery, make=self._listening)
-        self.subscriber.moved = misplaced
-        self.publisher.link.failed = self.subscriber.link.failed = look_again
-
-    def _listening(self, loop: asyncio.AbstractEventLoop, name: str) -> ShardListening:
-        connection = ShardListening(loop, name)
-        connection.on_left = lambda channel: self.subscriber.lose([channel])
-        return connection
-
-    async def close(self) -> None:
-        await self.subscriber.link.close()
-        await self.publisher.link.close()
-
-
-class _Attempts:
-    """One call's attempts to find the right node, for as long as its caller has patience."""
-
-    def __init__(self, slots: Slots) -> None:
-        self._slots = slots
-        self._until = time.monotonic() + PATIENCE
-        self._problem: Exception = BackendUnavailable("no node of the Cluster has that slot")
-
-    def note(self, error: BackendUnavailable) -> None:
-        """This attempt failed; raises the error if another one cannot help."""
-        self._problem = error
-        for text in error.errors.values() if isinstance(error, Refused) else ():
-            if not text.startswith(PASSING):
-                raise error
-            self._slots.moved(text)
-
-    def passing(self, name: str, text: str) -> BackendUnavailable | None:
-        """Return the error for a refusal that another attempt cannot help; otherwise note it."""
-        error = BackendUnavailable(f"{name} refused the command: {text}")
-        if not text.startswith(PASSING):
-            return error
-        self._problem = error
-        self._slots.moved(text)
-        return None
-
-    async def next(self) -> None:
-        """Another attempt may begin; raises the last problem when patience has ended."""
-        if time.monotonic() > self._until:
-            raise BackendUnavailable(str(self._problem)) from self._problem
-        await asyncio.sleep(PAUSE)
-        try:
-            await self._slots.refresh()
-        except BackendUnavailable as error:
-            self._problem = error
+T = TypeVar("T")
 
 
 class ClusterBackend(Backend):
@@ -125,12 +40,13 @@ class ClusterBackend(Backend):
         capacity_of: Callable[[str], int] = lambda _: 100,
         notices: Notices = SILENT,
     ) -> None:
+        self.history = RedisHistory(self)
         self.queues = HostQueues(self._open_queues, lambda: [self._open_queues("")])
         self._capacity_of = capacity_of
         self._notices = notices
         self._slots = Slots(spec)
-        self._nodes: dict[Address, _Node] = {}
-        self._placed: dict[str, _Node] = {}
+        self._nodes: dict[Address, Node] = {}
+        self._placed: dict[str, Node] = {}
         """The subscribed topics, and where they are."""
         self._lost: set[str] = set()
         """Those of them that no node is known to deliver now."""
@@ -175,9 +91,9 @@ class ClusterBackend(Backend):
         if not fresh:
             await together(self._placed[topic].subscriber.subscribe([topic]) for topic in topics)
             return
-        attempts = _Attempts(self._slots)
+        attempts = Attempts(self._slots)
 
-        async def ask(node: _Node, some: list[str]) -> list[str]:
+        async def ask(node: Node, some: list[str]) -> list[str]:
             node.subscriber.link.start()
             try:
                 await node.subscriber.subscribe(some)
@@ -202,7 +118,7 @@ class ClusterBackend(Backend):
 
     async def unsubscribe(self, topics: Collection[str], /) -> None:
         """The topics are not delivered any more."""
-        groups: dict[_Node, list[str]] = {}
+        groups: dict[Node, list[str]] = {}
         for topic in topics:
             self._lost.discard(topic)
             if (node := self._placed.pop(topic, None)) is not None:
@@ -211,13 +127,24 @@ class ClusterBackend(Backend):
 
     async def publish(self, publications: Sequence[Publication], /) -> None:
         """The nodes have the publications."""
-        errors: dict[int, Exception] = {}
-        attempts = _Attempts(self._slots)
+        errors = await self.spread(
+            [publication.topic for publication in publications],
+            lambda place, mine: place.publisher.send([publications[index] for index in mine]),
+        )
+        if errors:
+            raise failure(errors, len(publications))
 
-        async def send(node: _Node, mine: list[int]) -> list[int]:
+    # --- routes of the history and the queues -------------------------------------------------
+
+    async def spread(self, topics: Sequence[str], send: Send) -> dict[int, Exception]:
+        """Every topic's node has what belongs to it; return the errors, by index."""
+        errors: dict[int, Exception] = {}
+        attempts = Attempts(self._slots)
+
+        async def one(node: Node, mine: list[int]) -> list[int]:
             node.publisher.link.start()
             try:
-                replies = await node.publisher.send([publications[index] for index in mine])
+                replies = await send(node, mine)
             except ConnectionLost as error:
                 errors.update(dict.fromkeys(mine, error))
                 return []
@@ -226,21 +153,21 @@ class ClusterBackend(Backend):
                 return mine
             again: list[int] = []
             for index, reply in zip(mine, replies, strict=True):
-                if type(reply) is not int:
-                    if (final := attempts.passing("redis", str(reply))) is not None:
+                if isinstance(reply, hiredis.ReplyError):
+                    if (final := attempts.passing(reply)) is not None:
                         errors[index] = final
                     else:
                         again.append(index)
             return again
 
-        left = list(range(len(publications)))
+        left = list(range(len(topics)))
         while left:
-            groups: dict[_Node, list[int]] = {}
+            groups: dict[Node, list[int]] = {}
             missing: list[int] = []
             for index in left:
-                node = self._node_of(publications[index].topic.encode())
+                node = self._node_of(topics[index].encode())
                 (groups.setdefault(node, []) if node is not None else missing).append(index)
-            for again in await together(send(node, mine) for node, mine in groups.items()):
+            for again in await together(one(node, mine) for node, mine in groups.items()):
                 missing += again
             left = sorted(missing)
             if left:
@@ -249,28 +176,32 @@ class ClusterBackend(Backend):
                 except BackendUnavailable as error:
                     errors.update(dict.fromkeys(left, error))
                     break
-        if errors:
-            raise failure(errors, len(publications))
+        return errors
 
-    # --- commands of the queues ---------------------------------------------------------------
+    async def at(self, topic: str, ask: Callable[[Place], Awaitable[T]]) -> T:
+        """Return the answer of the topic's node."""
+        return await self._at(topic.encode(), ask)
 
-    async def call(self, key: bytes, *args: bytes | str | int) -> Reply:
-        """Return the reply of the node that has the key."""
-        attempts = _Attempts(self._slots)
+    async def _at(self, key: bytes, ask: Callable[[Node], Awaitable[T]]) -> T:
+        attempts = Attempts(self._slots)
         while True:
             node = self._node_of(key)
             if node is not None:
                 node.publisher.link.start()
                 try:
-                    return await node.publisher.call(key, *args)
+                    return await ask(node)
                 except hiredis.ReplyError as error:
-                    if attempts.passing("redis", str(error)) is not None:
+                    if attempts.passing(error) is not None:
                         raise
                 except ConnectionLost:
                     raise
                 except BackendUnavailable as error:
                     attempts.note(error)
             await attempts.next()
+
+    async def call(self, key: bytes, *args: bytes | str | int) -> Reply:
+        """Return the reply of the node that has the key."""
+        return await self._at(key, lambda node: node.publisher.call(key, *args))
 
     def everywhere(self) -> Iterable[Callable[..., Awaitable[Reply]]]:
         """Return what sends a command to each of the masters."""
@@ -296,12 +227,12 @@ class ClusterBackend(Backend):
 
     # --- nodes --------------------------------------------------------------------------------
 
-    def _node(self, address: Address) -> _Node:
+    def _node(self, address: Address) -> Node:
         node = self._nodes.get(address)
         if node is None:
             if self._inbox is None or self._recovery is None:
                 raise BackendUnavailable("the redis backend is not open")
-            node = self._nodes[address] = _Node(
+            node = self._nodes[address] = Node(
                 self._slots.server(address),
                 self._inbox,
                 self._recovery,
@@ -310,13 +241,13 @@ class ClusterBackend(Backend):
             )
         return node
 
-    def _node_of(self, name: bytes) -> _Node | None:
+    def _node_of(self, name: bytes) -> Node | None:
         owner = self._slots.owner(name)
         return self._node(owner) if owner is not None else None
 
-    def _by_node(self, topics: Iterable[str]) -> tuple[dict[_Node, list[str]], list[str]]:
+    def _by_node(self, topics: Iterable[str]) -> tuple[dict[Node, list[str]], list[str]]:
         """Return the topics by the node that has each, and those that no node has."""
-        groups: dict[_Node, list[str]] = {}
+        groups: dict[Node, list[str]] = {}
         nowhere: list[str] = []
         for topic in topics:
             node = self._node_of(topic.encode())
@@ -361,7 +292,7 @@ class ClusterBackend(Backend):
                 await self._slots.refresh()
             except BackendUnavailable as error:
                 logger.debug("looking for slots: %s", error)
-            moves: dict[_Node, list[str]] = {}
+            moves: dict[Node, list[str]] = {}
             for topic, node in self._placed.items():
                 owner = self._slots.owner(topic.encode())
                 if owner is not None and (owner != node.address or topic in self._lost):
@@ -379,7 +310,7 @@ class ClusterBackend(Backend):
         gone = [self._nodes.pop(address) for address in self._nodes.keys() - wanted]
         await together(node.close() for node in gone)
 
-    async def _move(self, node: _Node, topics: list[str]) -> None:
+    async def _move(self, node: Node, topics: list[str]) -> None:
         for topic in topics:
             self._placed[topic].subscriber.abandon([topic])
             self._placed[topic] = node

@@ -166,3 +166,13 @@ def retrieve(done: "asyncio.Future[list[Reply]]") -> None:
     """Mark the error as seen: nobody waits for it."""
     if not done.cancelled():
         done.exception()
+
+
+def explained(error: hiredis.ReplyError) -> str:
+    """Return the server's error as a sentence."""
+    text = str(error)
+    if "OOM" in text.split(" ")[0:4] or "OOM command not allowed" in text:
+        return f"redis is out of memory and took nothing: {text}"
+    if text.startswith("NOPERM") or "user executing the script" in text:
+        return f"redis refused, for its user lacks permissions of docs/redis.md: {text}"
+    return f"redis refused: {text}"

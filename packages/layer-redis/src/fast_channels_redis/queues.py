@@ -14,13 +14,13 @@ from typing import Final, Protocol
 import hiredis
 
 from fast_channels.exceptions import BackendUnavailable, ChannelFull
-from fast_channels_redis.connection import Reply
+from fast_channels_redis.connection import Reply, explained
+from fast_channels_redis.history import belongs_to_history
 from fast_channels_redis.link import Locate
-from fast_channels_redis.takers import Takers, explained, split
+from fast_channels_redis.routes import unlink
+from fast_channels_redis.takers import Takers, split
 
 logger = logging.getLogger("fast_channels.redis")
-
-SCAN_COUNT: Final = 500
 
 PUT: Final = """
 local time = redis.call('TIME')
@@ -141,17 +141,7 @@ class RedisQueues:
     async def clear(self, prefix: str, /) -> None:
         """Every job in every queue whose name begins with ``prefix`` is gone."""
         pattern = key_of(prefix) + b"*" if ":q." in prefix else b"{%b*" % prefix.encode()
-        try:
-            for call in self._commands.everywhere():
-                cursor: Reply = b"0"
-                while True:
-                    cursor, keys = await call("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT)
-                    for key in keys:
-                        await call("UNLINK", key)
-                    if cursor == b"0":
-                        break
-        except hiredis.ReplyError as error:
-            raise BackendUnavailable(explained(error)) from error
+        await unlink(self._commands.everywhere(), pattern, lambda key: not belongs_to_history(key))
 
     async def close(self) -> None:
         """Nobody waits any more; a job that is on its way here goes back."""

@@ -1,6 +1,7 @@
 """The connection that listens: what is subscribed to, and what comes of it."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
@@ -9,11 +10,14 @@ from typing import Final
 import hiredis
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels.layers import Inbox
+from fast_channels.layers import Inbox, is_history_topic
 from fast_channels_redis.connection import Connection, ConnectionLost, Reply, pack, retrieve
+from fast_channels_redis.history import published
 from fast_channels_redis.link import PATIENCE, Locate, link_to
 from fast_channels_redis.recovery import Recovery
 from fast_channels_redis.server import STEP_SECONDS
+
+logger = logging.getLogger("fast_channels.redis")
 
 CHUNK: Final = 500
 """Topics that are confirmed before more are asked for: the server is not kept from others, and is
@@ -186,7 +190,7 @@ class Subscriber:
             if held is not None:  # else it was unsubscribed meanwhile
                 self._topics[channel] = topic
                 for payload in held:
-                    self._inbox.deliver(topic, payload)
+                    self._hand_on(topic, payload)
 
     async def _confirmed(self, channels: Sequence[bytes]) -> None:
         began = time.monotonic()
@@ -259,9 +263,20 @@ class Subscriber:
         """Hand on one message, unless its topic was left."""
         topic = self._topics.get(channel)
         if topic is not None:
-            self._inbox.deliver(topic, payload)
+            self._hand_on(topic, payload)
         elif channel in self._arriving:
             self._arriving[channel].append(payload)
+
+    def _hand_on(self, topic: str, payload: bytes) -> None:
+        if not is_history_topic(topic):
+            self._inbox.deliver(topic, payload)
+            return
+        try:
+            entry, position = published(payload)
+        except ValueError:
+            logger.warning("what came on %s is no entry of its history; skipped", topic)
+            return
+        self._inbox.deliver(topic, entry, position)
 
 
 def _chunks(channels: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 import hiredis
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels_redis.connection import Connection, ConnectionLost, Reply, pack
+from fast_channels_redis.connection import Connection, ConnectionLost, Reply, explained, pack
 from fast_channels_redis.link import Locate, link_to
 
 logger = logging.getLogger("fast_channels.redis")
@@ -237,11 +237,3 @@ def split(item: bytes) -> tuple[int | None, bytes]:
     """Return a job's deadline and payload; None, and all of it, for what others pushed."""
     deadline, mark, payload = item.partition(b":")
     return (int(deadline), payload) if mark and deadline.isdigit() else (None, item)
-
-
-def explained(error: hiredis.ReplyError) -> str:
-    """Return the server's error as a sentence."""
-    text = str(error)
-    if "OOM" in text.split(" ")[0:4] or "OOM command not allowed" in text:
-        return f"redis is out of memory and took nothing: {text}"
-    return f"redis refused: {text}"
