@@ -234,3 +234,52 @@ async def test_a_stalled_subscriber_reads_what_it_missed(fragile: Server, make: 
     came = await read_until(there, channel, LAST)
     assert came[:10] == [numbered(n) for n in range(10)]
     assert GAP not in came
+
+
+async def test_a_server_that_is_set_back_has_another_history(fragile: Server, make: Make) -> None:
+    layer = make(fragile.url, history=KEPT)
+    channel = await member(layer)
+    await layer.group_send("room", numbered(0))
+    fragile.kill()
+    data, backup = fragile.folder / "jetstream", fragile.folder / "backup"
+    shutil.copytree(data, backup)
+    fragile.start()
+    for number in range(1, 5):
+        await send_when_back(layer, "room", numbered(number))
+    await until(lambda: layer.stats()["delivered"] == 5)
+    position = (await layer.group_history("room", since="last:1"))[0].position
+    fragile.kill()
+    shutil.rmtree(data)
+    shutil.copytree(backup, data)
+    fragile.start()
+    await send_when_back(layer, "room", {"type": "perhaps"})
+    await until(lambda: layer.stats()["gaps"] > 2)
+    await send_when_back(layer, "room", LAST)
+    with pytest.raises(HistoryLost):
+        await layer.group_history("room", since=position)
+    came = await read_until(layer, channel, LAST)
+    assert [each for each in came if "n" in each] == [numbered(n) for n in range(5)]
+    assert GAP in came
+
+
+async def test_a_position_of_what_was_set_back_is_good_for_nothing_else(
+    fragile: Server, make: Make
+) -> None:
+    layer = make(fragile.url, history=KEPT)
+    await layer.group_send("room", numbered(0))
+    fragile.kill()
+    data, backup = fragile.folder / "jetstream", fragile.folder / "backup"
+    shutil.copytree(data, backup)
+    fragile.start()
+    await send_when_back(layer, "room", numbered(1))
+    position = await layer.group_position("room")
+    await layer.close()  # nobody is left who remembers
+    fragile.kill()
+    shutil.rmtree(data)
+    shutil.copytree(backup, data)
+    fragile.start()
+    other = make(fragile.url, history=KEPT)
+    for number in range(2, 5):
+        await other.group_send("room", numbered(number))
+    with pytest.raises(HistoryLost):
+        await other.group_history("room", since=position)

@@ -65,9 +65,12 @@ class NatsBackend(Backend):
         )
         kept = self._kept = NatsHistory(requests, self._replicas, self._servers[0].max_payload)
         subscriber.kept.whole = kept.reader.whole
-        subscriber.fence = kept.fence
+        subscriber.fence, subscriber.known = kept.fence, kept.known
 
         def came_back(connection: Connection, cause: Exception) -> None:
+            live = subscriber.kept
+            if live.latest:
+                kept.came_back(live.latest, live.offset)
             subscriber.came_back(connection, cause)
             link.use(connection, subscriber.deliver)
 
@@ -92,6 +95,8 @@ class NatsBackend(Backend):
                 try:
                     if self._subscriber is not None:
                         await self._subscriber.kept.close()
+                    if self._kept is not None:
+                        await self._kept.close()
                     await jobs.close()
                 finally:
                     await link.close()

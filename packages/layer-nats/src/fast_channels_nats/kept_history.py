@@ -1,12 +1,15 @@
 """The power to keep messages: durable groups over JetStream."""
 
+import asyncio
+import itertools
 from collections.abc import Callable, Collection, Sequence
 
-from fast_channels.exceptions import PublishFailed
-from fast_channels.layers import Append, Page, Position
+from fast_channels.exceptions import BackendUnavailable, PublishFailed
+from fast_channels.layers import Append, Page, Position, reconnect_delays
 from fast_channels_nats.kept_publisher import KeptPublisher
 from fast_channels_nats.kept_reader import KeptReader
 from fast_channels_nats.kept_stream import KeptStream, prefix_of
+from fast_channels_nats.link import logger
 from fast_channels_nats.refusals import HISTORY, NO_STREAM, explained
 from fast_channels_nats.requests import Refused, Requests
 from fast_channels_nats.subjects import log_of, parts_of
@@ -21,6 +24,7 @@ class NatsHistory:
         self._requests = requests
         self._replicas = replicas
         self._streams: dict[str, KeptStream] = {}
+        self._checking: asyncio.Task[None] | None = None
 
     def lost(self, cause: Exception) -> None:
         """What was asked for does not come any more, and a stream may be another one."""
@@ -50,6 +54,36 @@ class NatsHistory:
     async def last(self, topic: str, count: int) -> Page:
         """Return the newest entries."""
         return await self.reader.last(self._at(topic), topic, count)
+
+    def known(self, name: str) -> bool:
+        """Whether that stream was there for longer than its first election takes."""
+        return any(stream.settled(name) for stream in self._streams.values())
+
+    def came_back(self, name: str, offset: int) -> None:
+        """See whether the stream still has the entry that came last."""
+        if self._checking is not None:
+            self._checking.cancel()
+        self._checking = asyncio.get_running_loop().create_task(self._check(name, offset))
+
+    async def _check(self, name: str, offset: int) -> None:
+        for delay in itertools.islice(reconnect_delays(), 20):
+            try:
+                for stream in self._streams.values():
+                    if stream.is_at(name) and await stream.set_back(name, offset):
+                        logger.error("%s has lost what it had stored, and was deleted", name)
+                return
+            except Refused as error:
+                if error.code == NO_STREAM:
+                    return
+                await asyncio.sleep(delay)
+            except BackendUnavailable:
+                await asyncio.sleep(delay)
+
+    async def close(self) -> None:
+        """No task is left."""
+        if self._checking is not None:
+            self._checking.cancel()
+            await asyncio.wait([self._checking])
 
     async def fence(self, topics: Collection[str]) -> None:
         """The servers with the streams know of what was subscribed to before.

@@ -13,6 +13,7 @@ from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Inbox, Position
 from fast_channels_nats.connection import Message
 from fast_channels_nats.kept_stream import BEGINS, epoch_of
+from fast_channels_nats.places import keeps_of, offset_of
 from fast_channels_nats.stream import PIECES, headers_of
 
 _STREAM: Final = re.compile(rb"\r\nNats-Stream: *([^\r]+)\r\n")
@@ -25,6 +26,10 @@ class KeptLive:
     def __init__(self, inbox: Inbox) -> None:
         self.whole: Callable[[str, str, bytes], Awaitable[bytes]] | None = None
         """Gets the payload that lies in pieces, of that stream and topic."""
+        self.latest = ""
+        """The stream from which an entry came last."""
+        self.offset = 0
+        """That entry's."""
         self._inbox = inbox
         self._held: dict[str, deque[Message]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -65,7 +70,9 @@ class KeptLive:
         stream, sequence = _STREAM.search(head), _SEQUENCE.search(head)
         if stream is None or sequence is None or BEGINS in head:
             return  # not from the stream, or no entry
-        position = Position(epoch_of(stream[1].decode()), int(sequence[1]))
+        self.latest = stream[1].decode()
+        self.offset = offset_of(int(sequence[1]), keeps_of(head))
+        position = Position(epoch_of(self.latest), self.offset)
         self._inbox.deliver(topic, payload, position)
 
     async def _join(self, topic: str) -> None:

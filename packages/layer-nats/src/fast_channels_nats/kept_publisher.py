@@ -11,9 +11,9 @@ from typing import Final
 from fast_channels.exceptions import BackendUnavailable, PublishFailed
 from fast_channels.layers import Append, Entry, reconnect_delays
 from fast_channels_nats.connection import ConnectionLost, Message
-from fast_channels_nats.kept_reader import KEEPS
 from fast_channels_nats.kept_stream import SLACK, KeptStream
 from fast_channels_nats.link import LONGEST_DELAY
+from fast_channels_nats.places import keeps_line
 from fast_channels_nats.refusals import NO_MESSAGE
 from fast_channels_nats.requests import (
     ANSWER_SECONDS,
@@ -91,8 +91,8 @@ class KeptPublisher:
         errors: dict[int, Exception] = {}
         for index, append in enumerate(appends):
             subject = log_of(append.topic)
-            keeps = b"%b: %d %d\r\n" % (KEEPS, append.keep, max(1, round(append.ttl * 1000)))
             for entry in append.entries:
+                keeps = keeps_line(append.keep, append.ttl)
                 head, payload = keeps, entry.payload
                 if len(payload) > self._piece:
                     try:

@@ -13,8 +13,9 @@ from typing import Any, Final, NamedTuple
 from fast_channels.exceptions import HistoryLost
 from fast_channels.layers import Kept, Page, Position, reconnect_delays
 from fast_channels_nats.connection import ConnectionLost, Message
-from fast_channels_nats.kept_stream import BEGINS, SLACK, KeptStream
+from fast_channels_nats.kept_stream import BEGINS, SLACK, KeptStream, place_of
 from fast_channels_nats.link import LONGEST_DELAY
+from fast_channels_nats.places import Keeps, keeps_of, offset_of, sequence_of
 from fast_channels_nats.refusals import NO_CONSUMER, NO_MESSAGE
 from fast_channels_nats.requests import (
     ANSWER_SECONDS,
@@ -26,9 +27,6 @@ from fast_channels_nats.requests import (
 )
 from fast_channels_nats.stream import PIECES, headers_of, joined, seconds_of
 from fast_channels_nats.subjects import log_of, parts_of
-
-KEEPS: Final = b"Fast-Channels-Keeps"
-"""Header: how many entries of the topic are kept, and for how many milliseconds each."""
 
 LARGEST_PAGE: Final = 200
 MOST_AT_ONCE: Final = 2_000
@@ -43,23 +41,15 @@ class Stored(NamedTuple):
     """When it was stored, in seconds since 1970, by the server's clock."""
     after: int
     """How many of the topic came after it, when it was read."""
-    headers: dict[bytes, bytes]
+    keeps: Keeps | None
+    head: bytes
     payload: bytes
-
-    @property
-    def keep(self) -> int | None:
-        """How many are kept; None: the entry does not say."""
-        keep = self.headers.get(KEEPS, b"").partition(b" ")[0]
-        return int(keep) if keep.isdigit() else None
 
     def shown(self, now: float) -> bool:
         """Whether it is an entry that is kept."""
-        if BEGINS in self.headers:
-            return False
-        keep, _, ttl = self.headers.get(KEEPS, b"").partition(b" ")
-        if not keep.isdigit() or not ttl.isdigit():
-            return True  # of a foreign client
-        return self.after < int(keep) and self.stamped + int(ttl) / 1000 > now
+        if self.keeps is None:
+            return BEGINS not in self.head
+        return self.after < self.keeps.keep and self.stamped + self.keeps.milliseconds / 1000 > now
 
 
 class _Pull:
@@ -113,22 +103,23 @@ class KeptReader:
     ) -> Page:
         """Return what comes after a position that is before the end."""
         lost = HistoryLost(f"the history of {topic} does not reach back to {after.offset}")
+        first = after.offset + after.offset % 2
         delays = reconnect_delays(most=LONGEST_DELAY)
         until = time.monotonic() + ANSWER_SECONDS
         while True:
-            found, now = await self._pull(stream, topic, after.offset, limit + 1)
+            found, now = await self._pull(stream, topic, sequence_of(first), limit + 1)
             # An entry is there as long as nothing after it is gone: the oldest go first.
-            if found and found[0].offset <= after.offset + 1:
+            if found and found[0].offset == first:
                 found = [each for each in found if each.offset > after.offset][:limit]
                 if found:
                     break
-            elif not await self._there(stream, topic, after.offset):
+            elif not await self._there(stream, topic, first):
                 raise lost
             if time.monotonic() > until:
                 raise NoAnswer(ANSWER_SECONDS)
             await asyncio.sleep(next(delays))  # the consumer's server is behind
         here = Position(stream.epoch, found[-1].offset)
-        found = [each for each in found if BEGINS not in each.headers]
+        found = [each for each in found if BEGINS not in each.head]
         if not all(each.shown(now) for each in found) or _overrun(found):
             raise lost
         entries = await self._entries(stream, topic, found)
@@ -140,7 +131,7 @@ class KeptReader:
         """Return the oldest entries that are kept."""
         start, count = 0, limit
         until = time.monotonic() + ANSWER_SECONDS
-        while start < end:
+        while start <= sequence_of(end):
             if time.monotonic() > until:
                 raise NoAnswer(ANSWER_SECONDS)
             found, now = await self._pull(stream, topic, start, count)
@@ -150,9 +141,10 @@ class KeptReader:
                 here = Position(stream.epoch, shown[-1].offset)
                 return Page(entries, here, here.offset < end)
             if found and not shown:
-                start = found[-1].offset + 1
+                start = sequence_of(found[-1].offset) + 1
             # The first that was found tells how many have to be passed over.
-            excess = found[0].after - (found[0].keep or 0) if found else 0
+            keeps = found[0].keeps if found else None
+            excess = found[0].after - keeps.keep if found and keeps else 0
             count = min(max(limit + excess, WIDER * count), MOST_AT_ONCE)
             await asyncio.sleep(0 if found else 0.01)
         return Page([], Position(stream.epoch, end), False)
@@ -179,9 +171,9 @@ class KeptReader:
         self, stream: KeptStream, topic: str, end: int, count: int
     ) -> tuple[list[Stored], float]:
         """Return at least so many messages up to the end, if there are, and the server's time."""
-        span = count
+        span, last = count, sequence_of(end)
         while True:  # the stream tells how many come after an offset, not where the nth lies
-            start = max(1, end - span + 1)
+            start = max(1, last - span + 1)
             made = await self._consumer(stream, topic, start)
             if made["num_pending"] >= count or start == 1:
                 return await self._fetch(stream, made, made["num_pending"])
@@ -191,18 +183,18 @@ class KeptReader:
     async def _there(self, stream: KeptStream, topic: str, offset: int) -> bool:
         """Whether the stream's leader has a message of the topic at that place."""
         try:
-            subject: str = (await stream.get(seq=offset))["subject"]
+            there = await stream.get(seq=sequence_of(offset))
         except Refused as error:
             if error.code != NO_MESSAGE:
                 raise
             return False
-        return subject == log_of(topic).decode()
+        return place_of(there) == offset and there["subject"] == log_of(topic).decode()
 
     async def _entries(self, stream: KeptStream, topic: str, shown: list[Stored]) -> list[Kept]:
         entries: list[Kept] = []
         for each in shown:
             payload = each.payload
-            pieces = each.headers.get(PIECES)
+            pieces = headers_of(each.head).get(PIECES) if PIECES in each.head else None
             if pieces is not None:
                 try:
                     payload = await self.whole(stream.name, topic, pieces)
@@ -282,14 +274,15 @@ class KeptReader:
         pull = self._pulls.get(words[first + 1])
         if pull is None:
             return
-        headers = headers_of(message.head) if message.head else {}
-        offset, stamped, after = (int(words[first + place]) for place in (3, 5, 6))
-        pull.found.append(Stored(offset, stamped / 1e9, after, headers, message.payload))
+        keeps = keeps_of(message.head)
+        offset = offset_of(int(words[first + 3]), keeps)
+        stamped, after = int(words[first + 5]) / 1e9, int(words[first + 6])
+        pull.found.append(Stored(offset, stamped, after, keeps, message.head, message.payload))
         if len(pull.found) == pull.count:
             pull.end()
 
 
 def _overrun(shown: list[Stored]) -> bool:
     """Whether so much was published meanwhile that something between these may be gone."""
-    keep = shown[0].keep if shown else None
-    return keep is not None and len(shown) + shown[-1].after >= keep + SLACK
+    keeps = shown[0].keeps if shown else None
+    return keeps is not None and len(shown) + shown[-1].after >= keeps.keep + SLACK

@@ -1,11 +1,11 @@
 """The JetStream stream that keeps the history topics of one prefix.
 
 Its name ends in the epoch: a random text of whoever made it. So a stream that was deleted or lost,
-and made again, is another one, and everything that comes from it says so by itself. An offset is a
-sequence of the stream: rising on each topic, and not dense.
+and made again, is another one, and everything that comes from it says so by itself.
 """
 
 import asyncio
+import base64
 import itertools
 import math
 import os
@@ -15,6 +15,7 @@ from typing import Any, Final
 from fast_channels.exceptions import BackendUnavailable, InvalidChannelLayerError
 from fast_channels.layers import reconnect_delays
 from fast_channels_nats.link import LONGEST_DELAY
+from fast_channels_nats.places import keeps_of, offset_of, sequence_of
 from fast_channels_nats.refusals import FASTER, HISTORY, NO_MESSAGE, NO_STREAM, explained
 from fast_channels_nats.requests import (
     ANSWER_SECONDS,
@@ -32,6 +33,9 @@ what is kept are known by them, and a page is read whole while the oldest entrie
 
 KNOWN_SECONDS: Final = 3_600.0
 """What the stream adds to ``ttl``, so that an end is known when what came before has expired."""
+
+SETTLING_SECONDS: Final = 2.0
+"""Servers of a cluster have elected a new stream's first leader by then."""
 
 BEGINS: Final = b"Fast-Channels-Begins"
 """Header: no entry, but the place before a topic's first."""
@@ -53,6 +57,8 @@ class KeptStream:
         self._replicas = replicas
         self._most = 0
         self._age = 0
+        self._learnt = "", 0.0
+        """The name that was learnt last, and when."""
         self._making = asyncio.Lock()
 
     @property
@@ -64,6 +70,14 @@ class KeptStream:
     def most(self) -> int:
         """How many entries of a topic the stream has."""
         return self._most
+
+    def settled(self, name: str) -> bool:
+        """Whether it is that stream, and has been known for a while."""
+        return self._learnt[0] == name and time.monotonic() > self._learnt[1] + SETTLING_SECONDS
+
+    def is_at(self, name: str) -> bool:
+        """Whether a stream of that name is one of this prefix."""
+        return name.rpartition("+")[0] == stream_of(self._prefix)
 
     def doubt(self) -> None:
         """The stream is looked for again before its next use."""
@@ -79,14 +93,14 @@ class KeptStream:
         while True:
             await self.make()
             try:
-                return int((await self.get(last_by_subj=log_of(topic).decode()))["seq"])
+                return place_of(await self.get(last_by_subj=log_of(topic).decode()))
             except Refused as error:
                 if error.code != NO_MESSAGE:
                     await self.again(error, until, next(delays))
                     continue
             try:
                 begun = await self._requests.ask(log_of(topic), b"", BEGINNING)
-                return int(answered(begun)["seq"])
+                return offset_of(int(answered(begun)["seq"]), None)
             except Refused as error:
                 if error.code != NOT_FIRST:  # or somebody else was faster
                     await self.again(error, until, next(delays))
@@ -105,6 +119,25 @@ class KeptStream:
             raise explained(error, info, HISTORY) from error
         self.doubt()
         await asyncio.sleep(delay)
+
+    async def set_back(self, name: str, offset: int) -> bool:
+        """Whether the stream of that name has lost an entry that it had at that place.
+
+        Then it is deleted: another one, of another epoch, takes its place.
+        """
+        try:
+            get = f"STREAM.MSG.GET.{name}"
+            found = await self._requests.call(get, seq=sequence_of(offset))
+            lost = place_of(found["message"]) != offset
+        except Refused as error:
+            if error.code != NO_MESSAGE:
+                raise
+            info = await self._requests.call(f"STREAM.INFO.{name}")
+            lost = info["state"]["last_seq"] < sequence_of(offset)
+        if lost:
+            await self._requests.call(f"STREAM.DELETE.{name}")
+            self.doubt()
+        return lost
 
     # --- making -------------------------------------------------------------------------------
 
@@ -158,6 +191,8 @@ class KeptStream:
             await self._requests.call(f"STREAM.UPDATE.{name}", **{**found, **wanted})
             found = wanted
         self.name = name
+        if self._learnt[0] != name:
+            self._learnt = name, time.monotonic()
         self._most = found["max_msgs_per_subject"]
         self._age = found["max_age"] // 1_000_000_000
 
@@ -199,6 +234,12 @@ def prefix_of(topic: str) -> str:
 def epoch_of(stream: str) -> str:
     """Return the epoch of the stream."""
     return stream.rpartition("+")[2]
+
+
+def place_of(message: dict[str, Any]) -> int:
+    """Return the offset of a message that JetStream's API gave."""
+    head = base64.b64decode(message.get("hdrs", ""))
+    return offset_of(int(message["seq"]), keeps_of(head))
 
 
 def _again_as(topic: str) -> str:

@@ -44,6 +44,8 @@ class Subscriber:
         self._ids = itertools.count(1)
         self.fence: Callable[[Collection[str]], Awaitable[None]] | None = None
         """Waits until the servers from which kept entries come know of what was subscribed to."""
+        self.known: Callable[[str], bool] | None = None
+        """Tells whether a stream has been there for a while."""
         self._watched: Connection | None = None
         self._topics: dict[str, bytes] = {}
         """The id of the subscription to each topic, made or about to be."""
@@ -82,14 +84,19 @@ class Subscriber:
             await connection.flush(b"SUB %b %b\r\n" % (ELECTED, LEADERS))
 
     def _elected(self, stream: str) -> None:
-        base = stream.rpartition("+")[0]
-        topics = [
-            topic
-            for topic in self._topics
-            if is_history_topic(topic) and stream_of(prefix_of(topic)) == base
-        ]
-        if topics:
-            self._inbox.gap(BackendUnavailable(f"another server leads {stream} now"), topics)
+        """Members read what the last leader perhaps kept and did not send.
+
+        A stream that is new to us has its first leader, and lost nothing.
+        """
+        if stream == self.kept.latest or (self.known is not None and self.known(stream)):
+            base = stream.rpartition("+")[0]
+            topics = [
+                topic
+                for topic in self._topics
+                if is_history_topic(topic) and stream_of(prefix_of(topic)) == base
+            ]
+            if topics:
+                self._inbox.gap(BackendUnavailable(f"another server leads {stream} now"), topics)
 
     async def unsubscribe(self, topics: Collection[str]) -> None:
         """Nothing of the topics is delivered any more."""
