@@ -345,6 +345,26 @@ async def test_an_open_transaction_holds_up_nobody_and_its_message_comes_at_its_
     await connection.close()
 
 
+async def test_a_serializable_transaction_fails_where_somebody_else_has_sent(
+    server: Server, make: Make
+) -> None:
+    layer = make(server.url, history=HISTORY)
+    await layer.migrate()
+    connection = await asyncpg.connect(server.url)
+    for meanwhile in ([1], []):
+        transaction = connection.transaction(isolation="serializable")
+        await transaction.start()
+        await layer.group_send_in(connection, "kept", {"type": "row"})
+        await send(layer, *meanwhile)
+        if meanwhile:
+            with pytest.raises(asyncpg.SerializationError):
+                await transaction.commit()
+        else:
+            await transaction.commit()
+    await connection.close()
+    assert await layer.group_history("kept") == [*numbered(1), {"type": "row"}]
+
+
 async def test_transactions_that_send_to_the_same_groups_in_any_order_all_commit(
     server: Server, make: Make
 ) -> None:

@@ -76,8 +76,8 @@ class PostgresChannelLayer(BaseChannelLayer):
 
         ``connection`` is one of asyncpg, psycopg, SQLAlchemy (a session of its, too) or Django, to
         the database of this layer. A synchronous one has done its part when this returns, for an
-        asynchronous one await what is returned. Messages of one transaction to one group arrive in
-        their order. To a durable group the message is appended in the moment of the commit.
+        asynchronous one await what is returned. Messages of one transaction arrive in their order;
+        those to durable groups in that of each group, where they are appended by the commit.
 
         Raises as ``group_send``, and ``TypeError`` for other objects and ``ValueError`` for a
         closed connection, before any I/O; errors of the statement come as the driver raises them.
