@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 USER, PASSWORD = "kit", "kit-secret"
@@ -230,7 +230,8 @@ class Node:
     def kill(self) -> None:
         """It is gone, as with ``kill -9``."""
         if self.process is not None:
-            self.signal(signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended by itself
+                self.signal(signal.SIGKILL)
             self.process.wait()
             self.process = None
 

@@ -112,7 +112,9 @@ async def test_a_frozen_server_is_noticed_and_found_again(node: Node, make: Make
         began = time.monotonic()
         sends = [layer.group_send("room", {"type": "perhaps"}) for layer in (here, there)]
         errors = await asyncio.gather(*sends, return_exceptions=True)
-        assert all(isinstance(error, BackendUnavailable) for error in errors), errors
+        # One may get through before the last of its threads stops.
+        assert all(isinstance(error, BackendUnavailable | None) for error in errors), errors
+        assert any(errors)
         assert time.monotonic() - began < 6
         await asyncio.sleep(1)  # it is time that has to pass: who listens gives up, too
     finally:
