@@ -10,6 +10,9 @@ Python process.
   measured with both of its layers; elsewhere, only its faster one, pub/sub.
 - groups of two: 10,000 groups with two members each, CPU for each delivery, by one sequential
   sender and by 64.
+- durable group: 64 concurrent senders to one group whose messages are kept; the floor appends to
+  a stream and publishes, in one script.
+- replay: a member reads 10,000 messages that were kept, CPU for each.
 - lone: from one send to its arrival, median.
 
 The floor is ``redis_sides.Floor``: what two bare protocols over hiredis do.
@@ -70,6 +73,13 @@ def rows() -> Iterator[Row]:
             best = min((other[senders], theirs[senders]), key=median)
             case = f"groups of two, {senders} sender{'' if senders == 'one' else 's'}, CPU"
             yield compare("redis", f"{case}, best peer", ours[senders], best, "us", at_most=limit)
+        durable, floor, ours = take("one_group", "durable", "durable_floor", "ours")
+        rates = durable["rate"], floor["rate"]
+        yield compare("redis", "durable group, floor", *rates, "/s", at_least=0.4)
+        costs = durable["cpu"], ours["cpu"]
+        yield compare("redis", "durable group, CPU, not durable", *costs, "us", at_most=3)
+        [durable] = take("replay", "durable")
+        yield alone("replay, CPU", durable["cpu"], 40)
         ours, plain = take("lone", "ours", "plain")
         yield compare(
             "redis", "lone send, p50, redis-py", ours["p50"], plain["p50"], "us", at_most=1.2

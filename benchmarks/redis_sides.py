@@ -4,6 +4,7 @@ It runs in every environment, so it imports a library only where its side is mea
 """
 
 import asyncio
+import hashlib
 import importlib
 import json
 from collections import defaultdict, deque
@@ -65,6 +66,19 @@ class Ours(Side):
     async def close(self) -> None:
         await super().close()
         await self.layer.close()
+
+
+class Durable(Ours):
+    """fast-channels-redis, where every group is durable."""
+
+    async def open(self) -> None:
+        from fast_channels.layers import HistoryPolicy
+        from fast_channels_redis import RedisChannelLayer
+
+        kept = {"*": HistoryPolicy(keep=10_000)}
+        self.layer = RedisChannelLayer([self.url], capacity=100_000, history=kept)
+        await self.layer.open()
+        self.send = self.layer.group_send  # type: ignore[method-assign]  # no call in between
 
 
 class Channels(Ours):
@@ -290,9 +304,35 @@ class Floor(Side):
         await reply
 
 
+class DurableFloor(Floor):
+    """The floor with an entry in a stream for each message, appended and published in one call."""
+
+    SCRIPT = """
+    redis.call('XADD', KEYS[1], 'MAXLEN', 10000, '*', 'p', ARGV[1])
+    redis.call('PUBLISH', KEYS[1], ARGV[1])
+    return 1
+    """
+
+    async def open(self) -> None:
+        await super().open()
+        self.sha = hashlib.sha1(self.SCRIPT.encode()).hexdigest()
+        await self._ask("SCRIPT", "LOAD", self.SCRIPT)
+
+    async def send(self, group: str, message: dict[str, Any]) -> None:
+        await self._ask("EVALSHA", self.sha, "1", group, self.encode(message))
+
+    async def _ask(self, *args: Any) -> None:
+        reply = self.loop.create_future()
+        self.replies.append(reply)
+        self.commands.command(*args)
+        await reply
+
+
 SIDES: dict[str, type[Side]] = {
     "ours": Ours,
+    "durable": Durable,
     "floor": Floor,
+    "durable_floor": DurableFloor,
     "plain": Plain,
     "channels": Channels,
     "channels_core": ChannelsCore,

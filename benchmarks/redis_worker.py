@@ -13,6 +13,7 @@ from benchmarks.worker import MESSAGE, Score, Stopwatch, work
 SECONDS: Final = 1.0
 SENDERS: Final = 64
 GROUPS: Final = 10_000
+KEPT: Final = 9_984
 MEMBERS: Final = 100
 UNDELIVERED: Final = 50
 STARTING: Final = 30.0
@@ -72,6 +73,27 @@ async def lone(side: Side, *_: str) -> dict[str, float]:
         await arrived.wait()
         took.append(time.perf_counter() - start)
     return {"p50": sorted(took[500:])[1_000] * 1e6}
+
+
+async def replay(side: Side, *_: str) -> dict[str, float]:
+    """A member reads 10,000 messages that were kept: how many each second, and CPU for each."""
+    layer: Any = side.layer  # type: ignore[attr-defined]  # only our own layer has a history
+    start = await layer.group_position("past")
+
+    async def sender() -> None:
+        for _ in range(KEPT // SENDERS):
+            await layer.group_send("past", MESSAGE)
+
+    await asyncio.gather(*(sender() for _ in range(SENDERS)))
+    result: dict[str, float] = {}
+    for _ in range(2):  # the first time is for the caches
+        channel = await layer.new_channel()
+        began, watch = time.perf_counter(), Stopwatch()
+        await layer.group_add("past", channel, since=start)
+        for _ in range(KEPT):
+            await layer.receive(channel)
+        result = {"rate": KEPT / (time.perf_counter() - began), "cpu": watch.each(KEPT)}
+    return result
 
 
 async def groups_of_two(side: Side, *_: str) -> dict[str, float]:
@@ -149,6 +171,7 @@ CASES: Final[dict[str, Any]] = {
     "one_group": one_group,
     "many_groups": many_groups,
     "lone": lone,
+    "replay": replay,
     "groups_of_two": groups_of_two,
     "two_processes": two_processes,
     "sender": sender,

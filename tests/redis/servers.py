@@ -153,6 +153,7 @@ class Trio:
     """A master, a replica, and three Sentinels that make one of the other when it is needed."""
 
     name = "main-master"
+    patience = 800
     password = "trio-secret"
 
     def __init__(self, folder: Path) -> None:
@@ -164,7 +165,7 @@ class Trio:
         lines = [
             f"sentinel monitor {self.name} 127.0.0.1 {master.port} 2",
             f"sentinel auth-pass {self.name} {self.password}",
-            f"sentinel down-after-milliseconds {self.name} 800",
+            f"sentinel down-after-milliseconds {self.name} {self.patience}",
             f"sentinel failover-timeout {self.name} 3000",
         ]
         self.sentinels = [Server(folder, "--sentinel", config="\n".join(lines)) for _ in range(3)]
@@ -202,6 +203,22 @@ class Trio:
         [other] = [server for server in self.servers if server is not master]
         master.command("REPLICAOF", "NO", "ONE")  # the Sentinels would say so in ten seconds
         other.command("REPLICAOF", "127.0.0.1", master.port)
+
+    def hold(self) -> None:
+        """The master of now is one when it is started again; nobody takes over for long."""
+        master = self.master()
+        for server in self.servers:
+            if "--replicaof" in server.options:
+                place = server.options.index("--replicaof")
+                del server.options[place : place + 3]
+            if server is not master:
+                server.options += ["--replicaof", "127.0.0.1", str(master.port)]
+        self.take_over_after(60_000)
+
+    def take_over_after(self, milliseconds: int) -> None:
+        """A master that was away for so long is replaced."""
+        for sentinel in self.sentinels:
+            sentinel.command("SENTINEL", "SET", self.name, "down-after-milliseconds", milliseconds)
 
     def settle_for_failover(self) -> None:
         """As ``settle``, and the Sentinels know it: they look every ten seconds."""

@@ -161,12 +161,26 @@ async def test_every_key_of_a_history_expires_and_ids_leave_with_their_entries(
             entries = [Entry(b"x", f"id-{n}-{m}") for m in range(5)]
             await backend.history.publish([append(topic, *entries, keep=10, ttl=30.0)])
         assert server.command("XLEN", stream) == 10
-        assert server.command("ZCARD", ids) < 40
+        assert server.command("ZCARD", ids) < 150  # of 300; those of one millisecond leave together
         assert [server.command("PTTL", key) > 29_000 for key in keys] == [True] * 3
         again = [Entry(b"y", f"id-59-{m}") for m in range(5)] + [Entry(b"z", "id-0-0")]
         await backend.history.publish([append(topic, *again, keep=10, ttl=30.0)])
         page = await backend.history.last(topic, 2)
         assert [each.payload for each in page.entries] == [b"x", b"z"]
+
+
+async def test_entries_that_have_expired_leave_the_server_while_others_come(
+    server: Server, prefix: str
+) -> None:
+    if version() < (6, 2):
+        pytest.skip("Redis 6.0 trims by number alone")
+    topic = f"{prefix}:h.room"
+    async with opened(server.url) as (backend, _), asyncio.timeout(10):
+        published = 0
+        while server.command("XLEN", f"{{{topic}}}") == published:
+            await backend.history.publish([append(topic, Entry(b"x"), keep=10_000, ttl=0.4)])
+            published += 1
+        assert server.command("EXISTS", f"{{{topic}}}")
 
 
 async def test_positions_rise_even_when_the_stream_has_expired_and_the_clock_went_back(
@@ -191,9 +205,34 @@ async def test_flush_takes_the_histories_of_its_own_prefix_alone(
         await layer.send("jobs", LAST)
     await layers[0].flush()
     assert [await numbers(layer) for layer in layers] == [[], [1], [1]]
-    await layers[0].send("jobs", LAST)
-    for layer in layers:
+    for layer in layers[1:]:
         assert await soon(layer.receive("jobs")) == LAST
+
+
+async def test_clearing_histories_leaves_queues_and_clearing_queues_leaves_histories(
+    server: Server, prefix: str
+) -> None:
+    topic, queue = f"{prefix}:h.room", f"{prefix}:q.jobs"
+    async with opened(server.url) as (backend, _):
+        await backend.history.publish([append(topic, Entry(b"x"))])
+        await backend.queues.put(queue, b"job", 60.0)
+        await backend.queues.clear(prefix)
+        assert len((await backend.history.last(topic, 5)).entries) == 1
+        await backend.queues.put(queue, b"another", 60.0)
+        await backend.history.clear(prefix)
+        assert not (await backend.history.last(topic, 5)).entries
+        assert (await soon(backend.queues.take(queue))).payload == b"another"
+
+
+async def test_a_history_whose_hash_is_gone_begins_anew(server: Server, prefix: str) -> None:
+    topic = f"{prefix}:h.room"
+    async with opened(server.url) as (backend, _):
+        await backend.history.publish([append(topic, Entry(b"x", "once"))])
+        server.command("UNLINK", f"{{{topic}}}m")
+        assert not (await backend.history.read(topic, None, 5)).entries
+        await backend.history.publish([append(topic, Entry(b"y", "once"))])
+        page = await backend.history.read(topic, None, 5)
+        assert [each.payload for each in page.entries] == [b"y"]
 
 
 async def test_databases_have_histories_of_their_own(server: Server, make: Make) -> None:
@@ -294,15 +333,15 @@ async def test_an_acl_user_needs_these_permissions_for_history(
         assert not (await backend.history.read(topic, page.position, 10)).entries
         await backend.history.clear(f"{prefix}:h.")
     for missing, text in (
-        ("xadd", "can't run this command"),
-        ("evalsha", "NOPERM"),
+        ("xadd", "script"),
+        ("evalsha", "evalsha"),
         ("info", "history needs the commands INFO and SCRIPT LOAD"),
     ):
         fragile.command("ACL", "SETUSER", "app", f"-{missing}")
         layer = make(url, prefix=prefix, **KEPT)
         with pytest.raises(BackendUnavailable) as caught:
             await send(layer, 1)
-        assert "permissions" in str(caught.value)
+        assert "its user lacks permissions of docs/redis.md" in str(caught.value)
         assert text in str(caught.value)
         fragile.command("ACL", "SETUSER", "app", f"+{missing}")
 

@@ -173,6 +173,6 @@ def explained(error: hiredis.ReplyError) -> str:
     text = str(error)
     if "OOM" in text.split(" ")[0:4] or "OOM command not allowed" in text:
         return f"redis is out of memory and took nothing: {text}"
-    if text.startswith("NOPERM") or "user executing the script" in text:
+    if text.startswith("NOPERM") or "user executing the script" in text or "ACL failure" in text:
         return f"redis refused, for its user lacks permissions of docs/redis.md: {text}"
     return f"redis refused: {text}"

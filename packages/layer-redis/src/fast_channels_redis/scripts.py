@@ -78,26 +78,25 @@ if added == 0 then return 0 end
 redis.call('HSET', meta, 'end', last)
 local at = tonumber(string.match(last, '^%d+'))
 if at >= due or ttl ~= tonumber(known[4] or 0) then
-  local long = string.format('%.0f', ttl * 1.5)
-  redis.call('XTRIM', stream, 'MINID', string.format('%.0f', at - ttl + 1))
-  redis.call('PEXPIRE', stream, long)
-  redis.call('PEXPIRE', ids, long)
+  redis.pcall('XTRIM', stream, 'MINID', string.format('%.0f', at - ttl + 1))
+  redis.call('PEXPIRE', stream, string.format('%.0f', ttl * 1.5))
   redis.call('PEXPIRE', meta, string.format('%.0f', math.max(ttl * 3, 3600000)))
   redis.call('HSET', meta, 'ttl', ARGV[6], 'due', string.format('%.0f', at + ttl / 2))
-elseif named then
-  redis.call('PEXPIRE', ids, string.format('%.0f', ttl * 1.5))
 end
-if named and redis.call('ZCARD', ids) > redis.call('XLEN', stream) then
-  local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
-  redis.call('ZREMRANGEBYSCORE', ids, '-inf', '(' .. string.match(first[1], '^%d+'))
+if named then
+  redis.call('PEXPIRE', ids, string.format('%.0f', ttl * 1.5))
+  if redis.call('ZCARD', ids) > redis.call('XLEN', stream) then
+    local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+    redis.call('ZREMRANGEBYSCORE', ids, '-inf', '(' .. string.match(first[1], '^%d+'))
+  end
 end
 return added
 """
 """``ARGV``: the channel, how many entries are kept, for how long, then each one's id and payload.
 
 Old entries are trimmed, and the keys' lives prolonged, every half of the time that entries live;
-readers leave out what has expired. The hash lives longest: it knows the end. An entry that could
-not be published is not there.
+readers leave out what has expired (Redis 6.0 has no ``MINID``, and trims by number alone). The
+hash lives longest: it knows the end. An entry that could not be published is not there.
 """
 
 _READ: Final = """

@@ -128,9 +128,6 @@ def _server(connection: Connection, info: bytes, saves: Reply) -> _Server:
     # A server that took over from another, or began with a snapshot, has a second id.
     own = told.get(b"master_replid2", NO_ID) == NO_ID
     # Who may not ask for it (NOPERM) is told of a gap after each restart.
-    always = isinstance(saves, list) and saves[1:] == [b"always"] and told[b"aof_enabled"] == "1"
-    return _Server(
-        connection,
-        told[b"run_id"] + ("always" if always else ""),
-        own and told[b"aof_enabled"] == "1",
-    )
+    logs = told.get(b"aof_enabled") == "1"
+    always = logs and isinstance(saves, list) and saves[1:] == [b"always"]
+    return _Server(connection, told[b"run_id"] + "always" * always, own and logs)
