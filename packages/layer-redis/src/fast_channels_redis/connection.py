@@ -27,7 +27,12 @@ class ConnectionLost(BackendUnavailable):
 
 def pack(*args: bytes | str | int | float) -> bytes:
     """Return the command in Redis' protocol."""
-    parts = [b"*%d\r\n" % len(args)]
+    return b"*%d\r\n%b" % (len(args), bulk(*args))
+
+
+def bulk(*args: bytes | str | int | float) -> bytes:
+    """Return the arguments as a part of a command."""
+    parts: list[bytes] = []
     for arg in args:
         data = arg if isinstance(arg, bytes) else str(arg).encode()
         parts.append(b"$%d\r\n%b\r\n" % (len(data), data))

@@ -10,7 +10,7 @@ import hiredis
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Append, Link
-from fast_channels_redis.connection import Connection, Reply, explained, pack
+from fast_channels_redis.connection import Connection, Reply, bulk, explained, pack
 from fast_channels_redis.scripts import LAST, READ, Script, append_script
 
 LONGEST_TTL: Final = 10 * 365 * 86_400.0
@@ -27,7 +27,9 @@ class Command(NamedTuple):
 
     script: Script
     topic: str
-    args: Sequence[bytes | str | int]
+    number: int
+    args: bytes
+    """Arguments besides those that every script gets: how many, and packed."""
 
 
 class _Server(NamedTuple):
@@ -67,18 +69,20 @@ class Streams:
 
     async def ask(self, script: Script, topic: str, *args: bytes | str | int) -> Reply:
         """Return what the script answers; raises ``ReplyError``."""
-        [reply] = await self._run([Command(script, topic, args)])
+        [reply] = await self._run([Command(script, topic, len(args), bulk(*args))])
         if isinstance(reply, hiredis.ReplyError):
             raise reply
         return reply
 
     def _command(self, append: Append) -> Command:
         ttl = max(1, round(min(append.ttl, LONGEST_TTL) * 1000))
-        args: list[bytes | str | int] = [self._space + append.topic.encode(), append.keep, ttl]
+        args = [bulk(self._space + append.topic.encode(), append.keep, ttl)]
         for payload, name in append.entries:
-            args.append(b"" if name is None else b"=" + name.encode("utf-8", "surrogatepass"))
-            args.append(payload)
-        return Command(self._script, append.topic, args)
+            if name is None:
+                args.append(b"$0\r\n\r\n$%d\r\n%b\r\n" % (len(payload), payload))
+            else:
+                args.append(bulk(b"=" + name.encode("utf-8", "surrogatepass"), payload))
+        return Command(self._script, append.topic, 3 + 2 * len(append.entries), b"".join(args))
 
     async def _run(self, commands: Sequence[Command]) -> list[Reply]:
         replies: list[Reply] = [None] * len(commands)
@@ -101,13 +105,14 @@ class Streams:
         return replies
 
     def _packed(self, server: _Server, command: Command) -> bytes:
-        script, topic, args = command
+        script, topic, number, args = command
         epoch = f"{self._epoch}{next(self._epochs):x}"
         tag = f"{{{topic}}}"
-        return pack(
+        head = bulk(
             *("EVALSHA", script.sha, 3, tag, f"{tag}m", f"{tag}i"),
-            *(server.run, int(server.from_log), epoch, *args),
+            *(server.run, int(server.from_log), epoch),
         )
+        return b"*%d\r\n%b%b" % (9 + number, head, args)
 
     async def _asked(self) -> _Server:
         """Return the connection, with its server's own past and the scripts loaded."""
