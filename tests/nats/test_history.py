@@ -146,6 +146,25 @@ async def test_large_messages_keep_their_places(server: Server, make: Make) -> N
     assert await here.group_history("room", since="last:6") == [*sent, LAST]
 
 
+async def test_pieces_of_what_is_not_kept_are_removed(
+    server: Server, make: Make, prefix: str
+) -> None:
+    layer = make(server.url, history=KEPT)
+    sent = [{"type": "large", "text": f"{number}" * 900_000} for number in range(8)]
+    for message in sent:
+        await layer.group_send("few", message)
+    assert await layer.group_history("few") == sent[-3:]
+    for _ in range(4):
+        await layer.group_send("few", sent[0], id="once")
+    assert await layer.group_history("few") == [*sent[-2:], sent[0]], "its pieces, too, once"
+    [held] = [
+        stream
+        for name, stream in (await streams(server.url)).items()
+        if name.startswith(f"{prefix}=h+")
+    ]
+    assert held.state.bytes < 4_000_000
+
+
 async def test_a_large_message_of_which_a_piece_is_gone_is_never_half_there(
     server: Server, make: Make, prefix: str
 ) -> None:

@@ -4,13 +4,14 @@ import asyncio
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 from fast_channels.exceptions import BackendUnavailable, PublishFailed
 from fast_channels.layers import Append, Entry, reconnect_delays
-from fast_channels_nats.connection import ConnectionLost, Message
+from fast_channels_nats.connection import Connection, ConnectionLost, Message
 from fast_channels_nats.kept_stream import SLACK, KeptStream
 from fast_channels_nats.link import LONGEST_DELAY
 from fast_channels_nats.places import keeps_line
@@ -72,6 +73,8 @@ class KeptPublisher:
         self._asked: dict[bytes, tuple[_Batch, _Item]] = {}
         self._piece = min(LARGEST_PIECE, max_payload - 1_024)
         self._counts: dict[str, int] = {}
+        self._large: dict[str, deque[bytes]] = {}
+        """Under what the pieces lie of each topic's last large entries of this process."""
 
     def lost(self, cause: Exception) -> None:
         """What was appended is not answered any more."""
@@ -89,6 +92,7 @@ class KeptPublisher:
         )
         items: list[_Item] = []
         errors: dict[int, Exception] = {}
+        large: list[tuple[_Item, bytes]] = []
         for index, append in enumerate(appends):
             subject = log_of(append.topic)
             for entry in append.entries:
@@ -101,11 +105,17 @@ class KeptPublisher:
                         errors[index] = next(iter(error.errors.values()))
                         break
                     head, payload = b"%b%b: %b\r\n" % (keeps, PIECES, name), b""
-                items.append(_Item(index, subject, payload, head, _id(append.topic, entry)))
+                item = _Item(index, subject, payload, head, _id(append.topic, entry))
+                items.append(item)
+                if head is not keeps:
+                    large.append((item, name.partition(b".")[0]))
         if errors:
             items = [item for item in items if item.append not in errors]
         await self._store(stream, items, errors)
         self._trim(stream, appends)
+        for item, name in large:
+            if item.append not in errors:
+                self._trim_pieces(stream, appends[item.append], item, name)
         if errors:
             raise PublishFailed(errors)
 
@@ -207,11 +217,31 @@ class KeptPublisher:
                 connection = self._requests.link.connection
                 if count >= SLACK and connection is not None and stream.name:
                     del counts[append.topic]
-                    what = {"filter": log_of(append.topic).decode(), "keep": append.keep + SLACK}
-                    subject = f"$JS.API.STREAM.PURGE.{stream.name}"
-                    _ = self._requests.post(connection, subject.encode(), json.dumps(what).encode())
+                    filtered = log_of(append.topic).decode()
+                    self._purge(connection, stream, filter=filtered, keep=append.keep + SLACK)
         if len(counts) > MOST_COUNTED:
             counts.clear()
+
+    def _trim_pieces(self, stream: KeptStream, append: Append, item: _Item, name: bytes) -> None:
+        """Pieces go when as many large entries as the topic keeps came after theirs."""
+        connection = self._requests.link.connection
+        if connection is None or not stream.name:
+            return
+        names = self._large.setdefault(append.topic, deque())
+        gone: list[bytes] = []
+        if item.answer is not None and b'"duplicate"' in item.answer.payload:
+            gone.append(name)
+        else:
+            names.append(name)
+        while len(names) > append.keep:
+            gone.append(names.popleft())
+        for each in gone:
+            what = b"%b.%b.*" % (parts_of(append.topic), each)
+            self._purge(connection, stream, filter=what.decode())
+
+    def _purge(self, connection: Connection, stream: KeptStream, **what: Any) -> None:
+        subject = f"$JS.API.STREAM.PURGE.{stream.name}"
+        _ = self._requests.post(connection, subject.encode(), json.dumps(what).encode())
 
     def _came(self, message: Message) -> None:
         found = self._asked.get(message.subject)
