@@ -10,6 +10,7 @@ import pytest
 from tests.waiting import read_until, send_when_back, soon
 
 from fast_channels.exceptions import BackendUnavailable
+from fast_channels.layers import HistoryPolicy
 from fast_channels_nats import NatsChannelLayer
 
 from .conftest import Make
@@ -95,3 +96,26 @@ async def test_jobs_survive_the_loss_of_a_server(cluster: Cluster, make: Make) -
     waiting = asyncio.create_task(read_until(layers[2], "jobs", LAST))
     await when_elected(partial(layers[1].send, "jobs", LAST))
     await soon(waiting)
+
+
+@pytest.mark.long
+async def test_a_durable_group_survives_the_loss_of_its_leader(
+    cluster: Cluster, make: Make
+) -> None:
+    kept = {"room": HistoryPolicy(keep=1_000, ttl=60.0)}
+    layers = [make(url, history=kept) for url in cluster.urls]
+    for layer in layers:
+        await when_elected(layer.open)
+    channels = [await when_elected(partial(member, layer)) for layer in layers]
+    for number in range(30):
+        if number in (7, 14, 21):  # one of them leads
+            cluster.servers[number // 7 - 1].kill()
+        await when_elected(
+            partial(layers[0].group_send, "room", {"type": "n", "n": number}, id=f"id-{number}")
+        )
+        if number in (10, 17, 24):
+            await asyncio.to_thread(cluster.elect)
+    await layers[0].group_send("room", LAST)
+    for layer, channel in zip(layers, channels, strict=True):
+        came = await read_until(layer, channel, LAST)
+        assert [each.get("n") for each in came] == list(range(30)), "all, once, and no gap"

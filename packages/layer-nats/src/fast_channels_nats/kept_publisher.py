@@ -37,15 +37,13 @@ class _Item:
 
     __slots__ = ("answer", "append", "head", "id", "payload", "subject")
 
-    def __init__(
-        self, append: int, subject: bytes, payload: bytes, head: bytes = b"", id: str | None = None
-    ) -> None:
+    def __init__(self, append: int, subject: bytes, payload: bytes, head: bytes = b"") -> None:
         self.append = append
         """The index of what it belongs to."""
         self.subject = subject
         self.payload = payload
         self.head = head
-        self.id = id
+        self.id: str | None = None
         self.answer: Message | None = None
 
     def packed(self, reply: bytes) -> bytes:
@@ -96,19 +94,18 @@ class KeptPublisher:
         for index, append in enumerate(appends):
             subject = log_of(append.topic)
             for entry in append.entries:
-                keeps = keeps_line(append.keep, append.ttl)
-                head, payload = keeps, entry.payload
-                if len(payload) > self._piece:
+                item = _Item(index, subject, entry.payload, keeps_line(append.keep, append.ttl))
+                item.id = _id(append.topic, entry)
+                if len(entry.payload) > self._piece:
                     try:
-                        name = await self._put_pieces(stream, append.topic, payload)
+                        name = await self._put_pieces(stream, append.topic, entry.payload)
                     except PublishFailed as error:
                         errors[index] = next(iter(error.errors.values()))
                         break
-                    head, payload = b"%b%b: %b\r\n" % (keeps, PIECES, name), b""
-                item = _Item(index, subject, payload, head, _id(append.topic, entry))
-                items.append(item)
-                if head is not keeps:
+                    item.head += b"%b: %b\r\n" % (PIECES, name)
+                    item.payload = b""
                     large.append((item, name.partition(b".")[0]))
+                items.append(item)
         if errors:
             items = [item for item in items if item.append not in errors]
         await self._store(stream, items, errors)
