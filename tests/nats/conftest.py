@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,40 @@ from fast_channels_nats import NatsChannelLayer
 from .servers import Cluster, Server, running
 
 Make = Callable[..., NatsChannelLayer]
+
+LONG = {
+    "TestSingle": {
+        "test_publish_and_subscribe_fail_in_time_during_an_outage",
+        "test_put_fails_in_time_during_an_outage",
+        "test_a_subscribe_that_failed_in_an_outage_works_after_it",
+        "test_no_password_is_shown_in_an_outage",
+        "test_several_outages_in_a_row_are_repaired",
+    },
+    "TestLayer": {
+        "test_presence_costs_nothing_for_each_member",
+        "test_members_of_a_node_that_beats_stay",
+        "test_members_of_a_layer_that_is_closed_leave_soon",
+        "test_an_outage_of_the_broker_makes_nobody_leave",
+        "test_a_rejoin_soon_after_a_leave_makes_no_leave",
+        "test_plain_json_makes_nobody_present",
+        "test_who_does_not_watch_is_told_nothing",
+        "test_another_presence_of_a_member_replaces_the_former",
+        "test_a_member_without_a_presence_is_not_present",
+        "test_a_channel_that_ends_is_not_present",
+    },
+}
+"""Clauses of the kit that take seconds, and show what a shorter test, or one of presence on the
+memory layer, shows as well."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the slow ones out of the normal run."""
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path.parent == Path(__file__).parent:
+            name = item.cls.__name__ if item.cls is not None else ""
+            if item.originalname in LONG.get(name, ()):
+                item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session")

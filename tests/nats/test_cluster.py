@@ -84,6 +84,7 @@ async def test_a_server_that_will_shut_down_is_left_before_it_does(
     assert layer.stats()["gaps"] == 1
 
 
+@pytest.mark.long
 async def test_jobs_survive_the_loss_of_a_server(cluster: Cluster, make: Make) -> None:
     layers = [make(url) for url in cluster.urls]
     for number in range(9):

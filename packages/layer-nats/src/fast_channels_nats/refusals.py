@@ -11,7 +11,7 @@ FASTER: Final = (10058, 10065)
 
 NO_JETSTREAM: Final = (10039, 10076)
 NO_PLACE: Final = (10005, 10074)
-NO_SPACE: Final = (10002, 10023, 10028, 10047, 10077)
+NO_SPACE: Final = (10002, 10023, 10028, 10047)
 
 QUEUE: Final = "a channel name without '!' is a worker queue"
 HISTORY: Final = "history= and durable_channels= keep messages"
