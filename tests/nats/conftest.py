@@ -21,6 +21,7 @@ LONG = {
         "test_a_subscribe_that_failed_in_an_outage_works_after_it",
         "test_no_password_is_shown_in_an_outage",
         "test_several_outages_in_a_row_are_repaired",
+        "test_history_fails_in_time_during_an_outage",
     },
     "TestLayer": {
         "test_presence_costs_nothing_for_each_member",

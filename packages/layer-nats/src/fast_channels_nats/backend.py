@@ -28,7 +28,7 @@ MOST_HEADS: Final = 16_384
 class NatsBackend(Backend):
     """A backend over one server, or over any of a cluster's.
 
-    ``capacity_of`` tells how many jobs a queue holds, ``replicas`` on how many servers its stream
+    ``capacity_of`` tells how many jobs a queue holds, ``replicas`` on how many servers a stream
     lives (None: on three where the server is in a cluster, else on one).
     """
 
