@@ -13,18 +13,35 @@ from .servers import Server, running
 
 Make = Callable[..., PostgresChannelLayer]
 
+COVERED = {
+    "test_publish_and_subscribe_fail_in_time_during_an_outage",
+    "test_a_subscribe_that_failed_in_an_outage_works_after_it",
+    "test_several_outages_in_a_row_are_repaired",
+}
+"""Slow clauses about the backend of which the same is tried through a layer: by
+``test_sending_and_joining_fail_in_time_during_an_outage`` and
+``test_messages_flow_again_after_every_outage``."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave what is covered twice to the long run."""
+    for item in items:
+        if item.name in COVERED and "postgres/test_conformance.py::TestBackend" in item.nodeid:
+            item.add_marker("long")
+
 
 @pytest.fixture(scope="session")
 def server() -> Generator[Server]:
     """A server that tests share, each with a prefix of its own."""
-    with running() as shared:
+    with running("md5") as shared:  # its log-in takes a third of the other's time
         yield shared
 
 
 @pytest.fixture(scope="module")
 def fragile() -> Generator[Server]:
     """A server that the tests of a module may kill and freeze; they leave it running."""
-    with running() as own:
+    with running("md5") as own:
         yield own
 
 

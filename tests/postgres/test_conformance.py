@@ -1,27 +1,20 @@
-"""The conformance kit over one PostgreSQL server, its outages included."""
+"""The conformance kit's clauses about backends, over one server, its outages included."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
-from fast_channels.testing.conformance import (
-    BackendTests,
-    HistoryTests,
-    LayerTests,
-    PresenceTests,
-    QueueTests,
-)
-from fast_channels_postgres import PostgresBackend, PostgresChannelLayer
+from fast_channels.testing.conformance import BackendTests, HistoryTests, QueueTests
+from fast_channels_postgres import PostgresBackend
 from fast_channels_postgres.hosts import Source
 
 from .servers import Server
 
 
 class Broken:
-    """What both suites share: a server that dies and comes back."""
+    """What all suites share: a server that dies and comes back."""
 
     unavailable_within = 5.0
     recovers_within = 8.0
@@ -48,10 +41,3 @@ class TestBackend(Broken, BackendTests, QueueTests, HistoryTests):
 
     def build(self) -> PostgresBackend:
         return PostgresBackend(Source(self.server.url))
-
-
-class TestLayer(Broken, LayerTests, PresenceTests):
-    capabilities = frozenset({"queues", "history"})
-
-    def build_layer(self, **options: Any) -> PostgresChannelLayer:
-        return PostgresChannelLayer(self.server.url, **options)

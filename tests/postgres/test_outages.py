@@ -28,6 +28,7 @@ async def member(layer: PostgresChannelLayer) -> str:
     return channel
 
 
+@pytest.mark.long  # the kit's clauses about outages try most of it
 async def test_a_killed_and_restarted_server_costs_one_gap(fragile: Server, make: Make) -> None:
     here, there = make(fragile.url), make(fragile.url)
     await here.open()
@@ -131,6 +132,7 @@ async def test_a_fail_over_to_another_host_of_the_url_is_followed(
         assert await read_until(there, channel, LAST) == []
 
 
+@pytest.mark.long  # test_history.py promotes one, too
 async def test_a_replica_that_is_promoted_takes_over_with_the_jobs(make: Make) -> None:
     with running() as primary:
         replica = Server()

@@ -18,6 +18,7 @@ def pooler(server: Server) -> Generator[str]:
         yield url
 
 
+@pytest.mark.long  # test_bad_input.py has what is told, without a pooler
 async def test_a_pooler_that_swallows_notifications_is_told_at_opening(
     pooler: str, make: Make
 ) -> None:

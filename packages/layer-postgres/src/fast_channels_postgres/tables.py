@@ -22,7 +22,10 @@ IDLE_SECONDS: Final = 10.0
 """How long a connection stays that nobody needs."""
 
 PATIENCE: Final = 2.0
-"""Seconds for which a server that cannot be reached is tried again."""
+"""Seconds for which a server that has just gone is tried again."""
+
+GRACE: Final = 0.75
+"""Seconds for which one is that was gone for longer."""
 
 ATTEMPT_SECONDS: Final = 1.0
 
@@ -39,6 +42,8 @@ class Tables:
         self._timer: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._down_since: float | None = None
+        """Since when the server cannot be reached."""
 
     async def run(self, call: Callable[[Raw], Awaitable[T]], since: int = JOBS_SINCE) -> T:
         """Return what the statement returns, the tables of that version of the schema being there.
@@ -95,16 +100,19 @@ class Tables:
             self._timer = self._loop.call_later(IDLE_SECONDS, self.tidy)
 
     async def _connect(self) -> Connection:
-        delays, until = reconnect_delays(), time.monotonic() + PATIENCE
+        delays, began = reconnect_delays(), time.monotonic()
         while True:
             if self._closed:
                 raise BackendUnavailable("the layer was closed")
             try:
                 connection = await self._source.connect(ATTEMPT_SECONDS)
             except BackendUnavailable as error:
-                if time.monotonic() > until:
+                if self._down_since is None:
+                    self._down_since = began
+                if time.monotonic() > max(self._down_since + PATIENCE, began + GRACE):
                     raise BackendUnavailable(f"{error}; nothing was sent") from None
             else:
+                self._down_since = None
                 self._live.add(connection)
                 return connection
             await asyncio.sleep(next(delays))
