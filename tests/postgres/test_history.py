@@ -275,6 +275,9 @@ async def test_an_id_of_any_characters_is_known_until_its_entry_expires(
         await history.publish([Append(topic, [Entry(b"1", name), Entry(b"2", name)], 10, ttl)])
         assert [each.payload for each in (await history.last(topic, 10)).entries] == [b"1"]
         await asyncio.sleep(0.06)
+    more = [Entry(b"")] * 1_100  # than one append removes
+    await history.publish([Append(topic, [*more, Entry(b"2", name)], 10_000, 0.05)])
+    await asyncio.sleep(0.06)
     await history.publish([Append(topic, [Entry(b"3", name)], 2**40, 1e300)])
     assert [each.payload for each in (await history.last(topic, 10)).entries] == [b"3"]
 
