@@ -100,11 +100,11 @@ BEGIN
             ON CONFLICT (topic_id, id) WHERE id IS NOT NULL DO NOTHING
             RETURNING number, payload
         ), piece AS (
-            SELECT number, payload, pieces, n
+            SELECT number, payload, pieces, generate_series(1, pieces) AS n
             FROM (
                 SELECT *, greatest(1, (octet_length(payload) + 5699) / 5700) AS pieces
                 FROM new ORDER BY number
-            ) AS new, generate_series(1, pieces) AS n
+            ) AS new
         )
         SELECT max(number), count(*) FILTER (WHERE n = 1), count(pg_notify(channel,
             name || '#' || number || '.' || epoch || '.' || n || '.' || pieces || ' ' ||
