@@ -2,7 +2,7 @@
 
 from fast_channels.consumer.base import AsyncConsumer, SyncConsumer
 from fast_channels.consumer.http import AsyncEventSourceConsumer, AsyncHttpConsumer
-from fast_channels.consumer.resumable import ResumableWebsocketConsumer
+from fast_channels.consumer.resumable import Refused, ResumableWebsocketConsumer
 from fast_channels.consumer.resumable_events import ResumableEventSourceConsumer
 from fast_channels.consumer.websocket import (
     AsyncJsonWebsocketConsumer,
@@ -18,6 +18,7 @@ __all__ = [
     "AsyncJsonWebsocketConsumer",
     "AsyncWebsocketConsumer",
     "JsonWebsocketConsumer",
+    "Refused",
     "ResumableEventSourceConsumer",
     "ResumableWebsocketConsumer",
     "SyncConsumer",

@@ -28,9 +28,9 @@ _PRESENCE: Final = {"presence.join": "joins", "presence.leave": "leaves"}
 
 
 class Refused(Exception):
-    """The client asked for what it does not get; ``code`` says why to a program."""
+    """The client does not get what it asked for, and is told why; ``code`` is for programs."""
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, detail: str, code: str = "refused") -> None:
         super().__init__(detail)
         self.code = code
 
@@ -73,7 +73,10 @@ class ResumableWebsocketConsumer(AsyncJsonWebsocketConsumer):
     # --- what applications override -----------------------------------------------------------
 
     async def authorize_group(self, name: str) -> str | None:
-        """Return the group that the client means by ``name``; None (the default) refuses it."""
+        """Return the group that the client means by ``name``; None (the default) refuses it.
+
+        So does ``Refused("why")``, which tells the client why.
+        """
         return None
 
     async def presence_for(
@@ -81,8 +84,8 @@ class ResumableWebsocketConsumer(AsyncJsonWebsocketConsumer):
     ) -> Mapping[str, Any] | None:
         """Return what others see of the client; None (the default): it is not seen.
 
-        ``wanted`` is what the client says of itself, which may be anything. To return None then
-        refuses the subscription.
+        ``wanted`` is what the client says of itself, which may be anything. To return None then, or
+        to raise ``Refused``, refuses the subscription.
         """
         return None
 
@@ -177,26 +180,26 @@ class ResumableWebsocketConsumer(AsyncJsonWebsocketConsumer):
                 await self.send_json({KEY: "pong"})
             case _:
                 raise Refused(
-                    "malformed", "channels is one of subscribe, unsubscribe, presence and ping"
+                    "channels is one of subscribe, unsubscribe, presence and ping", "malformed"
                 )
 
     def _name_in(self, content: dict[str, Any]) -> str:
         name = content.get("group")
         if not isinstance(name, str) or not 0 < len(name) <= self.max_name_length:
-            raise Refused("malformed", f"group has 1 to {self.max_name_length} characters")
+            raise Refused(f"group has 1 to {self.max_name_length} characters", "malformed")
         return name
 
     async def _subscribe(self, content: dict[str, Any]) -> None:
         name, since = self._name_in(content), content.get("since")
         wanted, watch = content.get("presence"), content.get("watch", False)
         if since is not None and (not isinstance(since, str) or len(since) > MAX_SINCE):
-            raise Refused("malformed", "since is a position, 'last:' and a number, or left out")
+            raise Refused("since is a position, 'last:' and a number, or left out", "malformed")
         if not (wanted is None or isinstance(wanted, dict)) or not isinstance(watch, bool):
-            raise Refused("malformed", "presence is an object, and watch true or false")
+            raise Refused("presence is an object, and watch true or false", "malformed")
         if name in self.subscriptions:
-            raise Refused("subscribed", "the client has this group already")
+            raise Refused("the client has this group already", "subscribed")
         if len(self.subscriptions) >= self.max_groups:
-            raise Refused("limit", f"a client has at most {self.max_groups} groups")
+            raise Refused(f"a client has at most {self.max_groups} groups", "limit")
         group = await self._group_for(name)
         presence = await self._presence_for(name, wanted)
         layer = self.channel_layer
@@ -221,20 +224,20 @@ class ResumableWebsocketConsumer(AsyncJsonWebsocketConsumer):
     async def _group_for(self, name: str) -> str:
         group = await self.authorize_group(name)
         if group is None:
-            raise Refused("refused", "the client may not have this group")
+            raise Refused("the client may not have this group")
         try:
             check_group(group)
         except (TypeError, ValueError) as error:  # made from what the client sent
             logger.info("%s refuses %r: %s", type(self).__name__, name, error)
-            raise Refused("refused", "there can be no such group") from error
+            raise Refused("there can be no such group") from error
         if group in self._by_group:
-            raise Refused("subscribed", "the client has this group already, by another name")
+            raise Refused("the client has this group already, by another name", "subscribed")
         return group
 
     async def _presence_for(self, name: str, wanted: Any) -> Mapping[str, Any] | None:
         presence = await self.presence_for(name, wanted)
         if presence is None and wanted is not None:
-            raise Refused("refused", "the client may not be present in this group")
+            raise Refused("the client may not be present in this group")
         return presence
 
     async def _unsubscribe(self, name: str) -> None:
@@ -250,7 +253,7 @@ class ResumableWebsocketConsumer(AsyncJsonWebsocketConsumer):
         name, wanted = self._name_in(content), content.get("presence")
         subscription = self.subscriptions.get(name)
         if subscription is None or not isinstance(wanted, dict):
-            raise Refused("malformed", "subscribe first; presence is an object")
+            raise Refused("subscribe first; presence is an object", "malformed")
         presence = await self._presence_for(name, wanted)
         with _refusing(self):
             await self.channel_layer.group_add(
@@ -274,6 +277,6 @@ def _refusing(consumer: ResumableWebsocketConsumer) -> Generator[None]:
         yield
     except (MessageTooLarge, TypeError) as error:
         logger.info("%s refuses a presence: %s", type(consumer).__name__, error)
-        raise Refused("malformed", "presence is too large, or cannot be sent") from error
+        raise Refused("presence is too large, or cannot be sent", "malformed") from error
     except (BackendUnavailable, HistoryLost) as error:
-        raise Refused("unavailable", "the broker does not answer; try again") from error
+        raise Refused("the broker does not answer; try again", "unavailable") from error

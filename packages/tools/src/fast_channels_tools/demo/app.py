@@ -8,7 +8,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.routing import WebSocketRoute
 
 from fast_channels import lifespan
-from fast_channels.layers import register_channel_layer
+from fast_channels.layers import BaseChannelLayer, HistoryPolicy, register_channel_layer
 
 from .consumer import ChatConsumer
 
@@ -20,7 +20,10 @@ def create_app(layer_url: str = "memory://") -> FastAPI:
 
     Raises ``InvalidChannelLayerError`` if no installed layer goes by that URL.
     """
-    register_channel_layer("default", layer_url)
+    layer = register_channel_layer("default", layer_url)
+    if isinstance(layer, BaseChannelLayer) and layer.create_backend().history is not None:
+        history = {"chat.*": HistoryPolicy(keep=500, ttl=86_400.0)}
+        register_channel_layer("default", layer_url, history=history)
     # FastAPI's own documentation page would load scripts from another host.
     app = FastAPI(title="Fast Channels chat", lifespan=lifespan, openapi_url=None)
     app.add_api_route("/", page)

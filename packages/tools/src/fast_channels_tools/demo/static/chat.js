@@ -1,10 +1,10 @@
 /** The page: what the room says becomes messages and notices; what is typed goes to the room. */
 
-import { Connection } from "./connection.js";
+import { FastChannels } from "./fast-channels.js";
 
 const TYPING_EVERY = 2_000; // milliseconds between two "typing" of ours
 const TYPING_LASTS = 4_500; // after this without news somebody has stopped typing
-const ECHO_WITHIN = 8_000; // a message of ours comes back within this, or the connection is dead
+const LINK = { minDelay: 1_000, maxDelay: 6_000, openTimeout: 8_000, heartbeat: 8_000, patience: 5_000 };
 const LOG_LENGTH = 500;
 const TOGETHER = 5 * 60_000; // messages of one person within this stand under one name
 const ROOMS_REMEMBERED = 8;
@@ -52,6 +52,9 @@ const tab = { recall: recall.bind(null, "sessionStorage"), remember: remember.bi
 let room = "";
 let name = tab.recall("name") ?? browser.recall("name") ?? "";
 let connection = null;
+let sent = new Set(tab.recall("sent", [])); // ids of what this tab said
+let kept = false; // the server keeps what is said
+let fresh = true; // the log begins with what the server sends now
 let welcomedAs = ""; // in this room
 let outbox = tab.recall("outbox", []); // {id, room, text} not yet heard back from the room
 let seen = new Set(); // ids of the messages in the log: one sent twice is shown once
@@ -59,7 +62,6 @@ let people = new Map(); // connection of somebody in this room -> name
 let me = ""; // our connection among these
 let typers = new Map(); // name -> the timer that ends "is typing"
 let lastTyping = 0;
-let echoTimer = 0;
 let unread = 0;
 let height = 0; // of the log
 let following = true; // the end of the log is in view, and new messages scroll it on
@@ -99,43 +101,46 @@ function connect() {
   url.protocol = url.protocol.replace("http", "ws");
   url.hash = "";
   showState("connecting");
-  connection = new Connection(url, {
-    open: () => connection.send({ type: "join", name }),
-    message: receive,
-    state: showState,
-    refused,
+  connection = new FastChannels(url, LINK);
+  connection.on("state", (state, { code, reason }) => {
+    if (state === "offline") showState("offline");
+    if (state !== "closed" || code === 1000) return;
+    showState("refused");
+    refused(reason);
   });
+  connection.on("message", failed); // the only thing that the server says outside of rooms
+  fresh = true;
+  const talk = connection.subscribe("room", { since: "last:100", presence: { name }, watch: true });
+  let entered = false;
+  talk.on("subscribed", (answer) => {
+    kept = answer.durable;
+    entered = false; // until we know who is here
+  });
+  talk.on("message", addMessage);
+  talk.on("gap", () => !fresh && addNotice("Something may be missing here"));
+  talk.on("error", failed);
+  talk.on("presence", (members, change) => {
+    me = talk.me;
+    if (change.state === undefined) {
+      joined(change);
+      left(change);
+      return;
+    }
+    people = new Map([...members].map(([id, who]) => [id, who.name]));
+    showPeople();
+    if (!entered) welcomed();
+    entered = true;
+    fresh = false;
+  });
+  connection.subscribe("typing").on("message", (typing) => startsTyping(typing.name));
 }
 
-function receive(content) {
-  switch (content.type) {
-    case "welcome":
-      connection.welcomed();
-      me = content.me;
-      people = new Map(Object.entries(content.people).map(([id, who]) => [id, who.name]));
-      showPeople();
-      addNotice(welcomedAs === name ? "You are back" : `You joined as ${name}`);
-      welcomedAs = name;
-      showRoom();
-      for (const message of pendingHere()) deliver(message);
-      break;
-    case "message":
-      stopsTyping(content.name);
-      addMessage(content);
-      break;
-    case "typing":
-      startsTyping(content.name);
-      break;
-    case "presence.join":
-      joined(content);
-      break;
-    case "presence.leave":
-      left(content);
-      break;
-    case "error":
-      failed(content);
-      break;
-  }
+function welcomed() {
+  showState("online");
+  addNotice(welcomedAs === name ? "You are back" : `You joined as ${name}`);
+  welcomedAs = name;
+  showRoom();
+  for (const message of pendingHere()) deliver(message);
 }
 
 function failed({ detail, id }) {
@@ -144,7 +149,7 @@ function failed({ detail, id }) {
     settle(id);
     addNotice(`Not sent: ${detail}`);
     if (message && ui.text.value === "") setText(message.text);
-  } else if (connection.state === "online") {
+  } else if (isOnline()) {
     addNotice(detail);
   } else {
     connection.close();
@@ -161,7 +166,7 @@ function refused(reason) {
 
 function submit() {
   const text = ui.text.value.trim();
-  if (text === "" || connection === null || connection.state === "refused") return;
+  if (text === "" || connection === null || ui.connection.dataset.state === "refused") return;
   const message = { id: newId(), room, text: text.toWellFormed?.() ?? text };
   outbox.push(message);
   tab.remember("outbox", outbox);
@@ -169,24 +174,22 @@ function submit() {
   lastTyping = 0;
   showPending();
   scrollDown();
-  if (connection.state === "online") deliver(message);
+  if (isOnline()) deliver(message);
+}
+
+function isOnline() {
+  return ui.connection.dataset.state === "online";
 }
 
 function deliver({ id, text }) {
   connection.send({ type: "message", id, text });
-  if (echoTimer === 0) {
-    echoTimer = setTimeout(() => {
-      echoTimer = 0;
-      if (connection.state === "online") connection.drop();
-    }, ECHO_WITHIN);
-  }
 }
 
 function settle(id) {
   outbox = outbox.filter((message) => message.id !== id);
   tab.remember("outbox", outbox);
-  clearTimeout(echoTimer);
-  echoTimer = 0;
+  sent = new Set([...sent, id].slice(-LOG_LENGTH));
+  tab.remember("sent", [...sent]);
   showPending();
 }
 
@@ -208,13 +211,14 @@ function element(tagName, className, text = "") {
   return made;
 }
 
-function addMessage({ id, name: author, text }) {
-  const mine = outbox.some((message) => message.id === id);
-  if (mine) settle(id);
+function addMessage({ id, name: author, text, at }) {
+  stopsTyping(author);
+  if (outbox.some((message) => message.id === id)) settle(id);
+  const mine = sent.has(id);
   if (seen.has(id)) return;
   seen.add(id);
 
-  const now = new Date();
+  const now = new Date(at * 1_000);
   const previous = ui.log.lastElementChild;
   const together =
     previous?.dataset.author === author &&
@@ -277,7 +281,7 @@ function showEmpty() {
   ui.emptyTitle.textContent = closed ? "This room does not exist" : "It is quiet in here";
   ui.emptyText.textContent = closed
     ? "Choose another one from the list of rooms."
-    : "Say something. Whoever is in the room sees it at once; nothing is kept for those who come later.";
+    : `Say something. Whoever is in the room sees it at once; ${kept ? "it is kept for who is away" : "nothing is kept for those who come later"}.`;
 }
 
 function isAtEnd() {
@@ -303,8 +307,8 @@ function hueOf(author) {
 
 // Who is here
 
-function joined({ members, replaces }) {
-  for (const [id, { name: who }] of Object.entries(members)) {
+function joined({ joins, replaces }) {
+  for (const [id, { name: who }] of Object.entries(joins)) {
     if (id in replaces) people.delete(replaces[id]); // who was here, and came back
     else if (id !== me && !people.has(id)) addNotice(`${who} joined`);
     people.set(id, who);
@@ -312,8 +316,8 @@ function joined({ members, replaces }) {
   showPeople();
 }
 
-function left({ members }) {
-  for (const [id, { name: who }] of Object.entries(members)) {
+function left({ leaves }) {
+  for (const [id, { name: who }] of Object.entries(leaves)) {
     people.delete(id);
     stopsTyping(who);
     addNotice(`${who} left`);
@@ -433,7 +437,7 @@ function takeName(wanted) {
   tab.remember("name", name);
   browser.remember("name", name);
   showRoom();
-  if (changed || connection?.state !== "online") connect();
+  if (changed || !isOnline()) connect();
   ui.text.focus();
 }
 
@@ -468,7 +472,7 @@ ui.text.addEventListener("keydown", (event) => {
 ui.text.addEventListener("input", () => {
   setText(ui.text.value);
   const now = Date.now();
-  if (ui.text.value.trim() !== "" && connection?.state === "online" && now - lastTyping > TYPING_EVERY) {
+  if (ui.text.value.trim() !== "" && isOnline() && now - lastTyping > TYPING_EVERY) {
     lastTyping = now;
     connection.send({ type: "typing" });
   }
@@ -507,7 +511,7 @@ ui.panel.addEventListener("keydown", (event) => {
   togglePanel(false);
   ui.menu.focus();
 });
-ui.retry.addEventListener("click", () => connection?.retry());
+ui.retry.addEventListener("click", () => connection?.connect());
 ui.latest.addEventListener("click", scrollDown);
 ui.scroller.addEventListener("scroll", () => {
   // A change of size scrolls too, and says nothing about what the reader wants.
@@ -521,12 +525,10 @@ new ResizeObserver(() => {
 }).observe(ui.scroller);
 
 window.addEventListener("hashchange", enterRoom);
-window.addEventListener("online", () => connection?.retry());
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
   unread = 0;
   showTitle();
-  connection?.retry(); // timers of hidden tabs run late
 });
 
 tab.remember("name", name);
