@@ -7,7 +7,12 @@ import json
 
 import pytest
 
-from fast_channels import ResumableWebsocketConsumer, register_channel_layer
+from fast_channels import (
+    InMemoryChannelLayer,
+    ResumableWebsocketConsumer,
+    register_channel_layer,
+)
+from fast_channels.consumer import Refused
 from fast_channels.exceptions import BackendUnavailable, InvalidChannelLayerError
 from fast_channels.layers import HistoryPolicy
 from fast_channels.layers.registry import channel_layers
@@ -314,6 +319,49 @@ async def test_an_unknown_message_to_the_channel_or_an_own_group_is_an_error(lay
             await layer.group_send(group, {"type": "chat.odd"})
         assert await client.hears_close() == 1011
         assert "chat.odd" in str(await client.ended())
+
+
+class Flaky(InMemoryChannelLayer):
+    """A layer whose broker does not answer."""
+
+    fails = True
+
+    async def group_add(self, group, channel, **role):
+        if self.fails:
+            raise BackendUnavailable("the broker did not answer within 5 s")
+        await super().group_add(group, channel, **role)
+
+    async def presence(self, group):
+        raise BackendUnavailable("the broker did not answer within 5 s")
+
+
+async def test_while_the_broker_does_not_answer_the_client_is_told_to_try_again(connect):
+    layer = Flaky()
+    channel_layers.register("default", layer)
+    client = await connect(Rooms)
+    say(client, "subscribe", "a", watch=True)
+    answer = await heard(client)
+    assert (answer["code"], answer["group"]) == ("unavailable", "a")
+    layer.fails = False
+    await subscribe(client, "a", watch=True)  # nobody can say who is there, and it goes on
+    await publish(layer, 1)
+    assert (await heard(client))["data"]["n"] == 1
+    layer.fails = True
+    say(client, "presence", "a", presence={"user": "ann"})
+    assert (await heard(client))["code"] == "unavailable"
+    await client.end()
+    await layer.close()
+
+
+async def test_a_refusal_may_say_why(layer, connect):
+    class Picky(Rooms):
+        async def authorize_group(self, name):
+            raise Refused("not on Sundays", "closed")
+
+    client = await connect(Picky)
+    say(client, "subscribe", "a")
+    answer = {"channels": "error", "code": "closed", "detail": "not on Sundays", "group": "a"}
+    assert await heard(client) == answer
 
 
 async def test_a_layer_that_cannot_resume_is_named(connect):
