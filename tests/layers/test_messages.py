@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fast_channels.exceptions import MessageTooLarge
+from fast_channels.layers.history import GroupMessage
 from fast_channels.layers.messages import (
     decode_message,
     decode_plain,
     encode_message,
     is_flat,
 )
+from fast_channels.layers.tracing import TracedMessage, context_of
 
 from .backends import Make
 
@@ -332,3 +334,10 @@ async def test_no_method_opens_a_connection_for_a_bad_message(make: Make, messag
         with pytest.raises((TypeError, ValueError, MessageTooLarge), match="message"):
             await call()
     assert layer.backends == []
+
+
+def test_a_message_that_names_its_group_keeps_what_travelled_with_it() -> None:
+    traced = GroupMessage(TracedMessage({"type": "a"}, {"traceparent": "00-1"}), "group")
+    assert (traced, traced.group, traced.position) == ({"type": "a"}, "group", None)
+    assert context_of(traced) == {"traceparent": "00-1"}
+    assert context_of(GroupMessage({"type": "a"}, "group")) is None
