@@ -1,0 +1,206 @@
+"""``python -m tests.chaos.run``: everything breaks, and nobody misses a message or sees one twice.
+
+Prints one line for each broker; the exit code is 0 if no client saw anything wrong.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from .app import DURABLE, Settings
+from .brokers import BROKERS, keeps
+from .clients import Client
+from .faults import Havoc, Kind, schedule, serving
+from .ledger import Findings, Ledger
+from .publishers import Publisher
+
+SERVERS, CLIENTS, PUBLISHERS = 3, 60, 6
+ROOMS = ("a", "b")
+LIVE = "live."
+"""How the names of groups begin that are not durable."""
+
+PATIENCE = 45.0
+"""Seconds in which all clients are back, and have everything, after the last fault."""
+
+
+@dataclass
+class Result:
+    """What a run on one broker came to."""
+
+    broker: str
+    seed: int
+    durable: bool
+    ledger: Ledger
+    findings: Findings
+    faults: Counter[Kind]
+    reconnects: int
+    took: float
+
+    def cells(self) -> dict[str, object]:
+        """Return the row of the table, by its headings."""
+        return {
+            "broker": self.broker,
+            "durable": "yes" if self.durable else "no history",
+            "messages": self.ledger.messages,
+            "deliveries": self.ledger.deliveries,
+            **{kind: self.faults[kind] for kind in get_args(Kind)},
+            "reconnects": self.reconnects,
+            "gaps told": self.ledger.gaps,
+            "out of order": len(self.findings.disorders) + len(self.findings.strangers),
+            "duplicates": len(self.findings.duplicates),
+            "silent losses": len(self.findings.losses),
+            "seconds": f"{self.took:.0f}",
+            "seed": self.seed,
+        }
+
+
+async def run(name: str, seconds: float, seed: int, folder: Path) -> Result:
+    """Return what so many seconds of faults on the broker came to; the folder gets the logs."""
+    start = time.monotonic()
+    with BROKERS[name](folder) as broker:
+        settings = Settings(broker.url, f"x{os.urandom(6).hex()}", keeps(broker.url))
+        ledger = Ledger()
+        async with (
+            publishing(settings, seed, ledger, folder) as publishers,
+            serving(SERVERS, settings, folder) as servers,
+        ):
+            ports = [server.port for server in servers]
+            clients = make_clients(settings.durable, ports, ledger, seed)
+            havoc = Havoc(broker, servers, clients, folder / "faults.log")
+            async with living(clients):
+                await settled(clients)
+                for publisher in publishers:
+                    await publisher.ready()
+                    publisher.say("go")
+                await havoc.wreak(schedule(seed, seconds, SERVERS, CLIENTS))
+                await settled(clients)
+                for publisher in publishers:
+                    publisher.say("end")
+                for publisher in publishers:
+                    await publisher.finished()
+                with contextlib.suppress(TimeoutError):  # the verdict says what is missing
+                    await until(lambda: ledger.complete)
+        groups = frozenset(stream.group for stream in ledger.sent)
+        durable = frozenset(group for group in groups if group.startswith(DURABLE))
+        reconnects = sum(client.connections - 1 for client in clients)
+        findings = ledger.verdict(durable)
+        took = time.monotonic() - start
+        return Result(name, seed, settings.durable, ledger, findings, havoc.done, reconnects, took)
+
+
+def groups_of(durable: bool) -> list[str]:
+    """Return what is published to."""
+    kinds = (DURABLE, LIVE) if durable else (LIVE,)
+    return [f"{kind}{room}" for kind in kinds for room in ROOMS]
+
+
+def make_clients(durable: bool, ports: Sequence[int], ledger: Ledger, seed: int) -> list[Client]:
+    """Return clients of which as many are in a durable group, in one that is not, and in both."""
+    kinds = ((DURABLE,), (LIVE,), (DURABLE, LIVE)) if durable else ((LIVE,),)
+    clients: list[Client] = []
+    for number in range(CLIENTS):
+        room = ROOMS[number // len(kinds) % len(ROOMS)]
+        groups = [f"{kind}{room}" for kind in kinds[number % len(kinds)]]
+        clients.append(Client(f"client-{number}", groups, ports, ledger, seed))
+    return clients
+
+
+@contextlib.asynccontextmanager
+async def living(clients: Sequence[Client]) -> AsyncGenerator[None]:
+    """The clients run; one that fails is an error here."""
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(client.run()) for client in clients]
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def publishing(
+    settings: Settings, seed: int, ledger: Ledger, folder: Path
+) -> AsyncGenerator[list[Publisher]]:
+    """Publishers that will wait for their ``go``."""
+    groups = groups_of(settings.durable)
+    async with contextlib.AsyncExitStack() as stack:
+        starting = [
+            Publisher.running(
+                number, settings, seed, groups, ledger, folder / f"publisher-{number}.log"
+            )
+            for number in range(PUBLISHERS)
+        ]
+        yield [await stack.enter_async_context(publisher) for publisher in starting]
+
+
+async def settled(clients: Sequence[Client]) -> None:
+    """All clients are in their groups; ``RuntimeError`` if some do not get there."""
+    try:
+        await until(lambda: all(client.ready for client in clients))
+    except TimeoutError as error:
+        lost = [client.name for client in clients if not client.ready]
+        raise RuntimeError(f"{len(lost)} clients found no way back: {', '.join(lost)}") from error
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when it is true; ``TimeoutError`` after ``PATIENCE``."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110  # it is about other processes
+            await asyncio.sleep(0.05)
+
+
+def table(results: Sequence[Result]) -> str:
+    """Return the results, a column for each broker."""
+    rows = [
+        [heading, *(str(result.cells()[heading]) for result in results)]
+        for heading in results[0].cells()
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(results) + 1)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; return 0 if nothing was wrong on any broker."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60, help="of faults, on each broker")
+    parser.add_argument("--seed", type=int, help="of an earlier run, to have its faults again")
+    parser.add_argument("--broker", choices=BROKERS, action="append", help="only this one")
+    given = parser.parse_args(arguments)
+    seed = random.randrange(1_000_000) if given.seed is None else given.seed
+    results: list[Result] = []
+    for broker in given.broker or BROKERS:
+        folder = Path(tempfile.mkdtemp(prefix=f"fc-chaos-{broker}-"))
+        print(f"chaos: {broker}, {given.seconds:g} s of faults, seed {seed}", flush=True)
+        try:
+            result = asyncio.run(run(broker, given.seconds, seed, folder))
+        except BaseException:
+            print(f"chaos: {broker} failed; its logs are in {folder}", file=sys.stderr)
+            raise
+        results.append(result)
+        if wrong := list(result.findings):
+            print(*wrong[:50], f"{len(wrong)} in all; the logs are in {folder}", sep="\n")
+        else:
+            shutil.rmtree(folder)
+    print(table(results))
+    return 1 if any(list(result.findings) for result in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
