@@ -12,10 +12,10 @@ class NatsChannelLayer(BaseChannelLayer):
 
     ``servers`` is a URL or a list of them. ``replicas`` is on how many servers the stream of a
     queue, or of durable groups, lives; None: on three where the server is in a cluster, else on
-    one. ``max_payload`` is that of
-    the servers, ``inbox_prefix`` how the subjects begin to which JetStream answers. ``user``,
-    ``password``, ``token``, ``nkey``, ``credentials`` (files), ``tls`` (a context), ``tls_ca``,
-    ``tls_cert`` and ``tls_key`` (files) are what it takes to be let in.
+    one. ``max_payload`` is that of the servers, ``inbox_prefix`` how the subjects begin to which
+    JetStream answers. ``user``, ``password``, ``token``, ``nkey``, ``credentials`` (files),
+    ``tls`` (a context), ``tls_ca``, ``tls_cert`` and ``tls_key`` (files) are what it takes to be
+    let in.
     """
 
     def __init__(
