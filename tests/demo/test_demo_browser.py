@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from tests.redis.servers import running
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
@@ -23,6 +24,7 @@ class Demo:
 
     def __init__(self, errors: Path) -> None:
         self.errors = errors
+        self.layer = "memory://"
         self.port = 0
         self.was_down = False
         self.process: subprocess.Popen[str] | None = None
@@ -37,7 +39,7 @@ class Demo:
         with self.errors.open("a") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "fast_channels_tools.demo"],
-                env={**environ, "PORT": str(self.port)},
+                env={**environ, "PORT": str(self.port), "LAYER": self.layer},
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
@@ -306,7 +308,6 @@ def test_a_reload_and_a_while_offline_miss_nothing(
 def test_what_only_the_servers_memory_had_is_told_to_be_missing(
     demo: Demo, window: Callable[..., Window]
 ) -> None:
-    # That a restart misses nothing takes a layer whose broker keeps the history.
     ann = window().enter("Ann")
     ann.say("before")
     ann.sees("before")
@@ -317,6 +318,35 @@ def test_what_only_the_servers_memory_had_is_told_to_be_missing(
     ann.sees("Something may be missing here")
     ann.say("after")
     ann.sees_message("Ann", "after")
+
+
+def test_a_restart_misses_nothing_where_a_broker_keeps_it(
+    demo: Demo, window: Callable[..., Window], tmp_path: Path
+) -> None:
+    demo.kill()
+    with running(tmp_path) as redis:
+        demo.layer = redis.url
+        demo.start()
+        ann, bob = window().enter("Ann"), window().enter("Bob")
+        bob.say("before")
+        ann.sees_message("Bob", "before")
+        ann.page.context.set_offline(True)
+        ann.sees_light("offline")
+        bob.say("while she is away")
+        bob.sees("while she is away")
+        demo.kill()
+        bob.sees_light("offline")
+        demo.start()
+        bob.sees_light("online")
+        bob.say("after")
+        bob.sees("after")
+        ann.page.context.set_offline(False)
+        ann.sees_message("Bob", "after")
+        for each in (ann, bob):
+            texts = each.page.locator("#log .message .text")
+            expect(texts).to_have_text(["before", "while she is away", "after"])
+            assert each.page.get_by_text("Something may be missing here").count() == 0
+        demo.kill()
 
 
 def test_two_tabs_of_one_browser_are_two_people(window: Callable[..., Window]) -> None:
