@@ -152,6 +152,7 @@ async def test_large_messages_keep_their_places(server: Server, make: Make) -> N
     ]
     await asyncio.gather(*(here.group_send("room", message) for message in [*sent, LAST]))
     assert await read_until(there, channel, LAST) == sent
+    assert there.stats()["repeated"] == 0, "none came late, and was read for that"
     assert await here.group_history("room", since="last:6") == [*sent, LAST]
 
 
