@@ -4,19 +4,23 @@ PYTHON ?= python3
 LAYER ?= memory://
 HOST ?= 127.0.0.1
 PORT ?= 8000
+SECONDS ?= 60
+SEED ?=
+BROKER ?=
 
 VENV := .venv
 SETUP := $(PYTHON) scripts/setup.py
 PYTEST := $(VENV)/bin/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all mutants check lint types guards docs-check isolate fmt bench clean python tools
+.PHONY: help setup demo test test-all chaos mutants check lint types guards docs-check isolate fmt bench clean python tools
 
 help: ## list these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  PYTHON=python3.12 chooses the Python of .venv (now: $(PYTHON));"
-	@echo "  LAYER, HOST and PORT say what the demo uses (now: $(LAYER) $(HOST) $(PORT))."
+	@echo "  LAYER, HOST and PORT say what the demo uses (now: $(LAYER) $(HOST) $(PORT));"
+	@echo "  SECONDS, SEED and BROKER what the chaos run does (now: $(SECONDS) s on $(or $(BROKER),every broker))."
 
 setup: python ## install everything that tests and checks need, a browser and brokers included
 	@$(SETUP) dev browser brokers
@@ -30,6 +34,9 @@ test: setup ## install what is missing, then run every test except the long ones
 
 test-all: setup ## run every test, on each declared Python found on this machine
 	$(VENV)/bin/python scripts/test_all.py
+
+chaos: setup ## kill servers and brokers, cut and freeze clients: nobody may miss a message or see it twice
+	$(VENV)/bin/python -m tests.chaos.run --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(addprefix --broker ,$(BROKER))
 
 mutants: tools ## break backends, queues and layers in every way, show which clause of the kit notices
 	$(VENV)/bin/python -m tests.conformance.mutants

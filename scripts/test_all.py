@@ -1,4 +1,4 @@
-"""Run every test on each declared Python that this machine has (``make test-all``).
+"""Run every test on each declared Python that this machine has, then chaos (``make test-all``).
 
 The declared versions are the classifiers of the core package. No Python is downloaded: one that is
 not found is named at the end, so that nobody takes the run for more than it was.
@@ -17,7 +17,7 @@ PYTEST = ["-m", "pytest", "-n", "2", "--dist", "loadfile", "--hypothesis-profile
 
 
 def main() -> int:
-    """Run the tests version by version; return 0 if they passed on each that was found."""
+    """Run the tests version by version, then chaos; return 0 if all that was found passed."""
     results: dict[str, str] = {}
     for version in declared_versions():
         interpreter = find_python(version)
@@ -28,11 +28,15 @@ def main() -> int:
         print(f"test-all: Python {version} ({interpreter})", flush=True)
         failed = subprocess.run([python, *PYTEST], cwd=ROOT).returncode
         results[version] = "FAILED" if failed else "passed"
+    print("test-all: chaos", flush=True)
+    failed = subprocess.run([sys.executable, "-m", "tests.chaos.run"], cwd=ROOT).returncode
+    chaos = "FAILED" if failed else "passed"
     print("\ntest-all:")
     for version, result in results.items():
         print(f"  Python {version}: {result}")
+    print(f"  chaos: {chaos}")
     ran = [result for result in results.values() if result in ("passed", "FAILED")]
-    return 0 if ran and "FAILED" not in ran else 1
+    return 0 if ran and "FAILED" not in [*ran, chaos] else 1
 
 
 def declared_versions() -> list[str]:

@@ -5,53 +5,18 @@ not read, so that a few messages fill it.
 """
 
 import asyncio
-import json
 import socket
 import sys
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import uvicorn
 
-from fast_channels import ResumableWebsocketConsumer, lifespan, register_channel_layer
-from fast_channels.layers import BaseChannelLayer, HistoryPolicy
+from fast_channels import ResumableWebsocketConsumer, lifespan
 
-ROOT = Path(__file__).parents[2]
-"""Where the processes of the run find this package."""
-
-DURABLE = "kept."
-"""How the names of durable groups begin."""
+from .settings import Settings
 
 BUFFER = 8_192
 """Bytes that the kernel holds of what a server sends."""
-
-
-class Settings(NamedTuple):
-    """What all processes of a run share."""
-
-    url: str
-    prefix: str
-    durable: bool
-    """Whether the broker keeps histories."""
-
-    def text(self) -> str:
-        """Return what ``read`` reads."""
-        return json.dumps(self)
-
-    @classmethod
-    def read(cls, text: str) -> "Settings":
-        """Return what ``text()`` was made of."""
-        return cls(*json.loads(text))
-
-    def register(self) -> BaseChannelLayer:
-        """Return the layer of this process, which consumers find, too."""
-        options: dict[str, Any] = {"prefix": self.prefix, "capacity": 40}
-        options["overflow"] = "disconnect"  # who reads too slowly is told so, by being cut off
-        if self.durable:
-            options["history"] = {f"{DURABLE}*": HistoryPolicy(keep=5_000)}
-        layer = register_channel_layer("default", self.url, **options)
-        assert isinstance(layer, BaseChannelLayer)
-        return layer
 
 
 class Rooms(ResumableWebsocketConsumer):

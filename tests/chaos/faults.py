@@ -12,9 +12,9 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from .app import ROOT, Settings
 from .brokers import Broker
 from .clients import Client
+from .settings import ROOT, Settings
 
 Kind = Literal["server killed", "broker killed", "sockets cut", "client frozen"]
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import BaseChannelLayer
 
-from .app import DURABLE, ROOT, Settings
 from .ledger import Ledger, Stream
+from .settings import DURABLE, ROOT, Settings
 
 PAD = 700
 """Bytes of a message that say nothing."""

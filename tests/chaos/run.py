@@ -6,6 +6,7 @@ Prints one line for each broker; the exit code is 0 if no client saw anything wr
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import shutil
@@ -13,25 +14,43 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
-from .app import DURABLE, Settings
 from .brokers import BROKERS, keeps
 from .clients import Client
 from .faults import Havoc, Kind, schedule, serving
 from .ledger import Findings, Ledger
 from .publishers import Publisher
+from .settings import DURABLE, Settings
 
-SERVERS, CLIENTS, PUBLISHERS = 3, 60, 6
+logger = logging.getLogger(__name__)
+
 ROOMS = ("a", "b")
 LIVE = "live."
 """How the names of groups begin that are not durable."""
 
+LONGEST = 300.0
+"""Seconds that a run takes at most, on one broker."""
+
+MOST_FAULTS = 200.0
+"""Seconds of faults after which there is time for an end."""
+
 PATIENCE = 45.0
 """Seconds in which all clients are back, and have everything, after the last fault."""
+
+
+class Size(NamedTuple):
+    """How many there are of each."""
+
+    servers: int = 3
+    clients: int = 60
+    publishers: int = 6
+
+
+WHOLE = Size()
 
 
 @dataclass
@@ -65,32 +84,37 @@ class Result:
         }
 
 
-async def run(name: str, seconds: float, seed: int, folder: Path) -> Result:
+async def run(name: str, seconds: float, seed: int, folder: Path, size: Size = WHOLE) -> Result:
     """Return what so many seconds of faults on the broker came to; the folder gets the logs."""
+    faults = schedule(seed, seconds, size.servers, size.clients)
     start = time.monotonic()
     with BROKERS[name](folder) as broker:
         settings = Settings(broker.url, f"x{os.urandom(6).hex()}", keeps(broker.url))
         ledger = Ledger()
         async with (
-            publishing(settings, seed, ledger, folder) as publishers,
-            serving(SERVERS, settings, folder) as servers,
+            publishing(size.publishers, settings, seed, ledger, folder) as publishers,
+            serving(size.servers, settings, folder) as servers,
         ):
             ports = [server.port for server in servers]
-            clients = make_clients(settings.durable, ports, ledger, seed)
+            clients = make_clients(size.clients, settings.durable, ports, ledger, seed)
             havoc = Havoc(broker, servers, clients, folder / "faults.log")
             async with living(clients):
                 await settled(clients)
                 for publisher in publishers:
                     await publisher.ready()
                     publisher.say("go")
-                await havoc.wreak(schedule(seed, seconds, SERVERS, CLIENTS))
+                logger.info("%4.0f s: all are there, and faults begin", time.monotonic() - start)
+                await havoc.wreak(faults)
+                logger.info("%4.0f s: the last fault is over", time.monotonic() - start)
                 await settled(clients)
+                logger.info("%4.0f s: all clients are back", time.monotonic() - start)
                 for publisher in publishers:
                     publisher.say("end")
                 for publisher in publishers:
                     await publisher.finished()
                 with contextlib.suppress(TimeoutError):  # the verdict says what is missing
                     await until(lambda: ledger.complete)
+                logger.info("%4.0f s: all is sent and read", time.monotonic() - start)
         groups = frozenset(stream.group for stream in ledger.sent)
         durable = frozenset(group for group in groups if group.startswith(DURABLE))
         reconnects = sum(client.connections - 1 for client in clients)
@@ -105,11 +129,13 @@ def groups_of(durable: bool) -> list[str]:
     return [f"{kind}{room}" for kind in kinds for room in ROOMS]
 
 
-def make_clients(durable: bool, ports: Sequence[int], ledger: Ledger, seed: int) -> list[Client]:
+def make_clients(
+    count: int, durable: bool, ports: Sequence[int], ledger: Ledger, seed: int
+) -> list[Client]:
     """Return clients of which as many are in a durable group, in one that is not, and in both."""
     kinds = ((DURABLE,), (LIVE,), (DURABLE, LIVE)) if durable else ((LIVE,),)
     clients: list[Client] = []
-    for number in range(CLIENTS):
+    for number in range(count):
         room = ROOMS[number // len(kinds) % len(ROOMS)]
         groups = [f"{kind}{room}" for kind in kinds[number % len(kinds)]]
         clients.append(Client(f"client-{number}", groups, ports, ledger, seed))
@@ -130,7 +156,7 @@ async def living(clients: Sequence[Client]) -> AsyncGenerator[None]:
 
 @contextlib.asynccontextmanager
 async def publishing(
-    settings: Settings, seed: int, ledger: Ledger, folder: Path
+    count: int, settings: Settings, seed: int, ledger: Ledger, folder: Path
 ) -> AsyncGenerator[list[Publisher]]:
     """Publishers that will wait for their ``go``."""
     groups = groups_of(settings.durable)
@@ -139,7 +165,7 @@ async def publishing(
             Publisher.running(
                 number, settings, seed, groups, ledger, folder / f"publisher-{number}.log"
             )
-            for number in range(PUBLISHERS)
+            for number in range(count)
         ]
         yield [await stack.enter_async_context(publisher) for publisher in starting]
 
@@ -158,6 +184,12 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110  # it is about other processes
             await asyncio.sleep(0.05)
+
+
+async def bounded(running: Awaitable[Result]) -> Result:
+    """Return what it returns; ``TimeoutError`` after ``LONGEST``."""
+    async with asyncio.timeout(LONGEST):
+        return await running
 
 
 def table(results: Sequence[Result]) -> str:
@@ -183,19 +215,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="of an earlier run, to have its faults again")
     parser.add_argument("--broker", choices=BROKERS, action="append", help="only this one")
     given = parser.parse_args(arguments)
+    if not 0 < given.seconds <= MOST_FAULTS:
+        parser.error(f"--seconds {given.seconds:g}: more than 0, at most {MOST_FAULTS:g}")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     seed = random.randrange(1_000_000) if given.seed is None else given.seed
     results: list[Result] = []
     for broker in given.broker or BROKERS:
         folder = Path(tempfile.mkdtemp(prefix=f"fc-chaos-{broker}-"))
         print(f"chaos: {broker}, {given.seconds:g} s of faults, seed {seed}", flush=True)
         try:
-            result = asyncio.run(run(broker, given.seconds, seed, folder))
+            result = asyncio.run(bounded(run(broker, given.seconds, seed, folder)))
         except BaseException:
             print(f"chaos: {broker} failed; its logs are in {folder}", file=sys.stderr)
             raise
         results.append(result)
         if wrong := list(result.findings):
-            print(*wrong[:50], f"{len(wrong)} in all; the logs are in {folder}", sep="\n")
+            print(*wrong[:50], sep="\n")
+            print(f"{len(wrong)} in all; the logs are in {folder}")
         else:
             shutil.rmtree(folder)
     print(table(results))
