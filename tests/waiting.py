@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels.layers import ChannelLayer
+from fast_channels.layers import BaseChannelLayer, ChannelLayer
 
 T = TypeVar("T")
 PATIENCE = 15.0
@@ -22,6 +22,13 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110  # the condition is about somebody else's state
             await asyncio.sleep(0.005)
+
+
+async def hears(layer: BaseChannelLayer) -> None:
+    """Return when a message of the layer to itself comes back from the broker."""
+    async with asyncio.timeout(PATIENCE):
+        while not await layer.health():  # noqa: ASYNC110  # the broker is somebody else
+            await asyncio.sleep(0.02)
 
 
 async def send_when_back(layer: ChannelLayer, group: str, message: dict[str, Any]) -> int:

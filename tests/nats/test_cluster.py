@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 import pytest
-from tests.waiting import read_until, send_when_back, soon
+from tests.waiting import hears, read_until, send_when_back, soon
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import HistoryPolicy
@@ -64,6 +64,7 @@ async def test_who_sat_on_a_killed_server_moves_to_another(cluster: Cluster, mak
     channel = await member(there)
     cluster.servers[0].kill()
     assert await soon(there.receive(channel)) == GAP
+    await hears(there)
     await send_when_back(here, "room", LAST)
     assert await read_until(there, channel, LAST) == []
 

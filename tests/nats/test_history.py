@@ -7,7 +7,7 @@ from typing import Any
 
 import nats
 import pytest
-from tests.waiting import read_until, send_when_back, soon, until
+from tests.waiting import hears, read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable, HistoryLost, InvalidChannelLayerError
 from fast_channels.layers import HistoryPolicy
@@ -259,6 +259,7 @@ async def test_a_stalled_subscriber_reads_what_it_missed(fragile: Server, make: 
     await until(lambda: here.stats()["published"] == 11)
     fragile.thaw()
     await asyncio.gather(sending, return_exceptions=True)
+    await hears(there)
     await send_when_back(here, "room", LAST)
     came = await read_until(there, channel, LAST)
     assert came[:10] == [numbered(n) for n in range(10)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.proxy import proxied
-from tests.waiting import read_until, send_when_back, soon, until
+from tests.waiting import hears, read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_nats import NatsChannelLayer
@@ -46,6 +46,7 @@ async def test_a_killed_and_restarted_server_costs_one_gap(fragile: Server, make
     await until(reading.done)
     assert time.monotonic() - back < 5  # 2 s on a machine of its own
     assert reading.result() == GAP
+    await hears(there)
     await send_when_back(here, "room", LAST)
     assert await read_until(there, channel, LAST) == []
 
@@ -63,6 +64,7 @@ async def test_what_was_reported_as_failed_is_not_delivered_later(
             await here.group_send("room", {"type": "lost", "number": number})
     fragile.start()
     assert await soon(there.receive(channel)) == GAP
+    await hears(there)
     await send_when_back(here, "room", LAST)
     assert await read_until(there, channel, LAST) == []
 
@@ -93,6 +95,7 @@ async def test_a_frozen_server_is_noticed_and_found_again(fragile: Server, make:
     assert all(isinstance(error, BackendUnavailable) for error in errors), errors
     assert time.monotonic() - began < 6
     fragile.thaw()
+    await hears(there)
     await send_when_back(here, "room", LAST)
     came = await read_until(there, channel, LAST)
     assert came.count(GAP) == 1

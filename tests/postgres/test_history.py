@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from tests.waiting import read_until, send_when_back, soon
+from tests.waiting import hears, read_until, send_when_back, soon
 
 from fast_channels.exceptions import HistoryLost, InvalidChannelLayerError
 from fast_channels.layers import Append, Entry, HistoryPolicy, Position
@@ -96,6 +96,7 @@ async def test_a_replica_that_is_promoted_has_another_history(make: Make) -> Non
             await replica.run("SELECT pg_promote()")
             gap = {"type": "channels.gap", "group": "kept"}
             assert await soon(there.receive(channel)) == gap
+            await hears(there)
             await send_when_back(here, "kept", {"type": "last"})
             assert await read_until(there, channel, {"type": "last"}) == []
             with pytest.raises(HistoryLost, match="is another one"):

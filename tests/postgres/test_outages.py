@@ -9,7 +9,7 @@ import time
 
 import pytest
 from tests.proxy import proxied
-from tests.waiting import read_until, send_when_back, soon, until
+from tests.waiting import hears, read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_postgres import PostgresChannelLayer
@@ -43,6 +43,7 @@ async def test_a_killed_and_restarted_server_costs_one_gap(fragile: Server, make
     assert not reading.done()
     await asyncio.to_thread(fragile.start)
     assert await soon(reading) == GAP
+    await hears(there)
     await send_when_back(here, "room", LAST)
     assert await read_until(there, channel, LAST) == []
 
@@ -75,6 +76,7 @@ async def test_a_publisher_that_was_terminated_comes_back(
     for _ in range(3):
         await terminate(server, prefix)
         await send_when_back(here, "room", {"type": "again"})
+    await hears(there)
     await send_when_back(here, "room", LAST)
     came = await read_until(there, channel, LAST)
     # What it could not send, and said so, members are told of as a gap, like any other loss.
@@ -97,6 +99,7 @@ async def test_a_frozen_server_is_told_in_time_and_found_again(fragile: Server, 
     finally:
         fragile.thaw()
     await until(lambda: there.stats()["gaps"] >= 1)
+    await hears(there)
     await send_when_back(here, "room", LAST)
     await soon(read_until(there, channel, LAST))
 
@@ -128,6 +131,7 @@ async def test_a_fail_over_to_another_host_of_the_url_is_followed(
         assert await soon(there.receive(channel)) == {"type": "first"}
         await asyncio.to_thread(first.kill)
         assert await soon(there.receive(channel)) == GAP
+        await hears(there)
         await send_when_back(here, "room", LAST)
         assert await read_until(there, channel, LAST) == []
 
@@ -156,6 +160,7 @@ async def test_a_replica_that_is_promoted_takes_over_with_the_jobs(make: Make) -
             assert "read-only replica" in str(caught.value)
             await replica.run("SELECT pg_promote()")
             assert await soon(there.receive(channel)) == GAP
+            await hears(there)
             await send_when_back(here, "room", LAST)
             assert await read_until(there, channel, LAST) == []
             assert await soon(there.receive("jobs")) == {"type": "job"}

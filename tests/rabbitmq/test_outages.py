@@ -7,7 +7,7 @@ import asyncio
 import time
 
 import pytest
-from tests.waiting import read_until, send_when_back, soon, until
+from tests.waiting import hears, read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_rabbitmq import RabbitMQChannelLayer
@@ -120,6 +120,7 @@ async def test_a_frozen_server_is_noticed_and_found_again(node: Node, make: Make
     finally:
         node.thaw()
     await until(lambda: there.stats()["gaps"] == 1)
+    await hears(there)
     await send_when_back(here, "room", LAST)
     came = await read_until(there, channel, LAST)
     assert came.count(GAP) == 1
