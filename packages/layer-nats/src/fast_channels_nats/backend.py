@@ -65,6 +65,7 @@ class NatsBackend(Backend):
         )
         kept = self._kept = NatsHistory(requests, self._replicas, self._servers[0].max_payload)
         subscriber.kept.whole = kept.reader.whole
+        kept.reader.ended = subscriber.ended
         subscriber.fence, subscriber.known = kept.fence, kept.known
 
         def came_back(connection: Connection, cause: Exception) -> None:

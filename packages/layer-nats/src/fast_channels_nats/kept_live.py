@@ -4,20 +4,16 @@ Its words go along: which stream, and which sequence.
 """
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
-from typing import Final
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Inbox, Position
 from fast_channels_nats.connection import Message
+from fast_channels_nats.kept_order import SEQUENCE, STREAM, StoredOrder
 from fast_channels_nats.kept_stream import BEGINS, epoch_of
 from fast_channels_nats.places import keeps_of, offset_of
 from fast_channels_nats.stream import PIECES, headers_of
-
-_STREAM: Final = re.compile(rb"\r\nNats-Stream: *([^\r]+)\r\n")
-_SEQUENCE: Final = re.compile(rb"\r\nNats-Sequence: *(\d+)\r\n")
 
 
 class KeptLive:
@@ -30,12 +26,17 @@ class KeptLive:
         """The stream from which an entry came last."""
         self.offset = 0
         """That entry's."""
+        self.order = StoredOrder(inbox, self._take)
+        """Puts what the server sent in another order than it stored it right."""
         self._inbox = inbox
         self._held: dict[str, deque[Message]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def take(self, topic: str, message: Message) -> None:
-        """Hand on what came."""
+        """Hand on what came, after what was stored before it."""
+        self.order.take(topic, message)
+
+    def _take(self, topic: str, message: Message) -> None:
         held = self._held.get(topic)
         if held is not None:
             held.append(message)
@@ -48,6 +49,7 @@ class KeptLive:
 
     def forget(self, topics: Collection[str]) -> None:
         """What is held of the topics is not handed on."""
+        self.order.forget(topics)
         for topic in topics:
             self._held.pop(topic, None)
             task = self._tasks.pop(topic, None)
@@ -56,6 +58,7 @@ class KeptLive:
 
     def clear(self) -> None:
         """Nothing is held."""
+        self.order.clear()
         self.forget(list(self._tasks))
 
     async def close(self) -> None:
@@ -67,7 +70,7 @@ class KeptLive:
 
     def _hand(self, topic: str, message: Message, payload: bytes) -> None:
         head = message.head
-        stream, sequence = _STREAM.search(head), _SEQUENCE.search(head)
+        stream, sequence = STREAM.search(head), SEQUENCE.search(head)
         if stream is None or sequence is None or BEGINS in head:
             return  # not from the stream, or no entry
         self.latest = stream[1].decode()
@@ -80,7 +83,7 @@ class KeptLive:
         while held:
             message = held.popleft()
             payload, pieces = message.payload, headers_of(message.head).get(PIECES)
-            stream = _STREAM.search(message.head)
+            stream = STREAM.search(message.head)
             if pieces is not None and stream is not None and self.whole is not None:
                 try:
                     payload = await self.whole(stream[1].decode(), topic, pieces)

@@ -8,6 +8,7 @@ shown. Where the topic ends the stream's leader says, for the consumer's server 
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from fast_channels.exceptions import HistoryLost
@@ -73,6 +74,8 @@ class KeptReader:
     """Reads the streams of one process."""
 
     def __init__(self, requests: Requests) -> None:
+        self.ended: Callable[[str, str, int], None] | None = None
+        """Told of a topic, its stream, and the sequence where it ends."""
         self._requests = requests
         self._sid = requests.listen(self._came)
         self._pulls: dict[bytes, _Pull] = {}
@@ -87,7 +90,7 @@ class KeptReader:
         self, stream: KeptStream, topic: str, after: Position | None, limit: int
     ) -> Page:
         """Return the next entries; raises ``HistoryLost``."""
-        end = await stream.end(topic)
+        end = await self._end(stream, topic)
         if after is not None:
             if after.epoch != stream.epoch:
                 raise HistoryLost(f"the history of {topic} is another one than {after.epoch}")
@@ -97,6 +100,12 @@ class KeptReader:
                 return Page([], after, False)
             return await self._after(stream, topic, after, min(limit, LARGEST_PAGE), end)
         return await self._oldest(stream, topic, min(limit, LARGEST_PAGE), end)
+
+    async def _end(self, stream: KeptStream, topic: str) -> int:
+        end = await stream.end(topic)
+        if self.ended is not None:
+            self.ended(topic, stream.name, sequence_of(end))
+        return end
 
     async def _after(
         self, stream: KeptStream, topic: str, after: Position, limit: int, end: int
@@ -154,7 +163,7 @@ class KeptReader:
         delays = reconnect_delays(most=LONGEST_DELAY)
         until = time.monotonic() + ANSWER_SECONDS
         while True:
-            end = await stream.end(topic)
+            end = await self._end(stream, topic)
             if count == 0:
                 return Page([], Position(stream.epoch, end), False)
             found, now = await self._newest(stream, topic, end, count)

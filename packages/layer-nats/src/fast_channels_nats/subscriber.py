@@ -147,6 +147,11 @@ class Subscriber:
                 if connection.lost is None:
                     return
 
+    def ended(self, topic: str, stream: str, sequence: int) -> None:
+        """Note where a topic was read to, which tells whether what comes first was overtaken."""
+        if topic in self._topics:
+            self.kept.order.begins(topic, stream, sequence)
+
     def refused(self, text: str) -> None:
         """Tell of a topic that the server has allowed and does not allow any more."""
         subject = refused_subject(text)
