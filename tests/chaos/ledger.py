@@ -68,6 +68,7 @@ class Ledger:
         """How often a client was told of a gap while it was connected, or not recovered."""
         self._seen: dict[tuple[str, str], list[Number | Told]] = {}
         self._last: dict[tuple[str, Stream], int] = {}
+        self._told: dict[tuple[str, str], float] = {}
 
     # --- what publishers tell -----------------------------------------------------------------
 
@@ -93,6 +94,7 @@ class Ledger:
     def told(self, client: str, group: str, at: float) -> None:
         """The client learned now that it may have missed something."""
         self._seen[client, group].append(Told(at))
+        self._told[client, group] = at
 
     # --- what comes of it ---------------------------------------------------------------------
 
@@ -106,19 +108,19 @@ class Ledger:
         """How many came, to all clients together."""
         return sum(isinstance(one, Number) for seen in self._seen.values() for one in seen)
 
-    @property
-    def complete(self) -> bool:
-        """Whether every client has the newest confirmed message of every publisher."""
-        newest = {
-            stream: max((n for n, one in sent.items() if one.confirmed), default=0)
-            for stream, sent in self.sent.items()
-        }
-        return all(
-            self._last.get((client, stream), 0) >= last
-            for client, group in self._seen
-            for stream, last in newest.items()
-            if stream.group == group
-        )
+    def complete(self, durable: frozenset[str]) -> bool:
+        """Whether every client has the newest confirmed message of every publisher.
+
+        Outside ``durable`` groups it is enough that it was told of a gap after that began.
+        """
+        for stream, sent in self.sent.items():
+            newest = max((n for n, one in sent.items() if one.confirmed), default=0)
+            for client, group in self._seen:
+                if group == stream.group and self._last.get((client, stream), 0) < newest:
+                    told = 0.0 if group in durable else self._told.get((client, group), 0.0)
+                    if told <= sent[newest].began:
+                        return False
+        return True
 
     def verdict(self, durable: frozenset[str]) -> Findings:
         """Return what is wrong with what every client saw; ``durable`` groups are kept."""

@@ -52,6 +52,9 @@ class Size(NamedTuple):
 
 WHOLE = Size()
 
+QUIET = 1.0
+"""Seconds in the end in which what comes for the second time would come."""
+
 
 @dataclass
 class Result:
@@ -91,6 +94,9 @@ async def run(name: str, seconds: float, seed: int, folder: Path, size: Size = W
     with BROKERS[name](folder) as broker:
         settings = Settings(broker.url, f"x{os.urandom(6).hex()}", keeps(broker.url))
         ledger = Ledger()
+        durable = frozenset(
+            group for group in groups_of(settings.durable) if group.startswith(DURABLE)
+        )
         async with (
             publishing(size.publishers, settings, seed, ledger, folder) as publishers,
             serving(size.servers, settings, folder) as servers,
@@ -113,10 +119,9 @@ async def run(name: str, seconds: float, seed: int, folder: Path, size: Size = W
                 for publisher in publishers:
                     await publisher.finished()
                 with contextlib.suppress(TimeoutError):  # the verdict says what is missing
-                    await until(lambda: ledger.complete)
+                    await until(lambda: ledger.complete(durable))
+                await asyncio.sleep(QUIET)
                 logger.info("%4.0f s: all is sent and read", time.monotonic() - start)
-        groups = frozenset(stream.group for stream in ledger.sent)
-        durable = frozenset(group for group in groups if group.startswith(DURABLE))
         reconnects = sum(client.connections - 1 for client in clients)
         findings = ledger.verdict(durable)
         took = time.monotonic() - start

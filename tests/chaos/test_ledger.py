@@ -119,6 +119,11 @@ def test_a_run_is_complete_when_every_client_has_the_newest_that_was_confirmed()
         if number < 3:
             ledger.confirmed(stream, number)
     ledger.came("ann", stream, 2)
-    assert not ledger.complete
+    assert not ledger.complete(frozenset())
+    ledger.told("bob", GROUP, 1.5)
+    assert not ledger.complete(frozenset())
+    ledger.told("bob", GROUP, 2.5)
+    assert ledger.complete(frozenset())
+    assert not ledger.complete(frozenset({GROUP}))
     ledger.came("bob", stream, 2)
-    assert ledger.complete
+    assert ledger.complete(frozenset({GROUP}))
