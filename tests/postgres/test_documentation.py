@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from playwright.async_api import async_playwright
 from tests.demo.conftest import BROWSERS, FLAGS
-from tests.waiting import soon, until
+from tests.waiting import PATIENCE, soon, until
 from websockets.asyncio.client import connect
 
 from fast_channels.layers import BaseChannelLayer, channel_layers, unregister_channel_layer
@@ -104,10 +104,14 @@ async def test_row_changes_reach_a_page_in_a_browser(
         await page.set_content(html)
         layer = channel_layers["default"]
         assert isinstance(layer, BaseChannelLayer)
-        await until(lambda: layer.stats()["groups"])
+        async with asyncio.timeout(PATIENCE):
+            while not await page.get_by_text("order 0").count():  # it has not joined yet
+                first = {"type": "order.changed", "id": 0, "status": "first"}
+                await layer.group_send("orders", first)
         await change(orders)
         await page.get_by_text("order 2: paid").wait_for()
-        assert await page.locator("li").all_text_contents() == ["order 1: new", "order 2: paid"]
+        shown = await page.locator("li").all_text_contents()
+        assert shown == ["order 0: first", "order 1: new", "order 2: paid"]
         await browser.close()
 
 
