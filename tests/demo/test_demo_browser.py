@@ -127,19 +127,20 @@ class Window:
         light = self.page.locator("#connection")
         expect(light).to_have_attribute("data-state", state, timeout=SOON)
         color = {"online": "--green", "offline": "--red", "refused": "--red"}[state]
-        shown = self.page.evaluate(
-            """(name) => {
+        self.page.wait_for_function(  # it may be between two states
+            """([state, name]) => {
                 const probe = document.createElement("i");
                 probe.style.background = `var(${name})`;
                 document.body.append(probe);
-                const colors = [probe, document.querySelector(".light")].map(
+                const [wanted, shown] = [probe, document.querySelector(".light")].map(
                     (each) => getComputedStyle(each).backgroundColor);
                 probe.remove();
-                return colors;
+                return document.querySelector("#connection").dataset.state === state
+                    && shown === wanted;
             }""",
-            color,
+            arg=[state, color],
+            timeout=SOON,
         )
-        assert shown[0] == shown[1]
 
     def has_no_sideways_scroll(self) -> None:
         widths = self.page.evaluate(
