@@ -97,7 +97,6 @@ class Session:
         timeout = options.send_timeout
         self.sending = make_sending(self, loop, backend, options)
         self.outbox = self.sending.outbox
-        self.send = self.sending.send
         self._subscriptions = Subscriptions(loop, backend, options.linger, timeout, self._forget)
         self.control = Control(options.prefix, self.node, timeout, self.outbox.send, self._change)
         max_body = options.max_message_size + backend.frame_bytes + 4_096

@@ -1,5 +1,6 @@
 """Looking into groups: who is present there, as methods of a layer."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,9 @@ from fast_channels.layers.session import Session
 class GroupViews:
     """What a layer says of its groups. Only channels that joined with a presence are seen."""
 
+    @abstractmethod
     async def _here(self) -> Session:
-        raise NotImplementedError
+        """Return the running loop's session."""
 
     async def presence(self, group: str) -> dict[str, dict[str, Any]]:
         """Return who is present in the group: the dicts given to ``group_add``, by channel.
