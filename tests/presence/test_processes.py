@@ -140,6 +140,8 @@ async def test_a_forked_child_is_a_node_of_its_own(layer: BaseChannelLayer, star
     await here(process)
     assert process.stdin is not None
     process.stdin.close()  # the child ends, then its parent
-    assert await change(layer, watcher, "leave") == ["ann's child"]
-    assert await change(layer, watcher, "leave") == ["ann"]
+    left = await change(layer, watcher, "leave")
+    if len(left) < 2:  # leaves of one moment are told in one message
+        left += await change(layer, watcher, "leave")
+    assert sorted(left) == ["ann", "ann's child"]
     assert await asyncio.to_thread(process.wait, 10) == 0
