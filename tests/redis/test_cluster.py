@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import pytest
+from tests.recovery import heard_again, recovery
 from tests.waiting import read_until, soon, until
 
 from fast_channels.exceptions import BackendUnavailable
@@ -15,7 +16,6 @@ from fast_channels_redis.hosts import parse_hosts
 from fast_channels_redis.layer import redis_backend
 
 from .conftest import Make
-from .recovery import heard_again, recovery
 from .servers import Nodes, version
 from .spread import SpreadBackendTests, SpreadLayerTests
 

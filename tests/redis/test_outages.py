@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 from tests.proxy import proxied
+from tests.recovery import heard_again, recovery, without_ticks
 from tests.waiting import read_until, send_when_back, soon, until
 
 from fast_channels.consumer import AsyncJsonWebsocketConsumer
@@ -19,7 +20,6 @@ from fast_channels.testing import WebsocketCommunicator
 from fast_channels_redis import RedisChannelLayer
 
 from .conftest import Make
-from .recovery import heard_again, recovery, without_ticks
 from .servers import Server
 
 GAP = {"type": "channels.gap", "group": "room"}

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import pytest
+from tests.recovery import heard_again, recovery
 from tests.waiting import send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable, HistoryLost
@@ -16,7 +17,6 @@ from fast_channels_redis import RedisBackend, RedisChannelLayer
 from fast_channels_redis.hosts import parse_hosts
 
 from .conftest import Make
-from .recovery import heard_again, recovery
 from .servers import Trio, free_port
 
 

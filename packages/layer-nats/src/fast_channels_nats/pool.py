@@ -1,12 +1,20 @@
 """The servers to try: those that were named, and those of their cluster that they tell of."""
 
+import asyncio
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from fast_channels.exceptions import BackendUnavailable
+from fast_channels.layers import reconnect_delays
 from fast_channels_nats.connection import Connection
 from fast_channels_nats.server import Server, connect
+
+HEAD_START: Final = 0.2
+"""Seconds after which the next server is tried beside one that has not answered."""
+
+LONGEST_DELAY: Final = 0.5
+"""Seconds between two attempts at a server while another one is silent, at most."""
 
 
 class Pool:
@@ -16,25 +24,52 @@ class Pool:
         self._named = list(servers)
         self._circle = list(servers)
         random.shuffle(self._circle)  # or all processes would sit on the first
-        self._at = 0
+        self._last: Server | None = None
+        """The one that was connected to last; its neighbour comes first."""
 
     async def connect(self, seconds: float) -> Connection:
         """Return a connection to the first server that lets us in, from the one whose turn it is.
 
         Each may take that many seconds; raises ``BackendUnavailable`` that says what is wrong with
-        every one of them.
+        every one of them. A server that is silent keeps us neither from the next one nor from one
+        that has refused us and is back.
         """
-        problems: list[str] = []
-        for _ in range(len(self._circle)):
-            server = self._circle[self._at % len(self._circle)]
-            self._at = (self._at + 1) % len(self._circle)
-            try:
-                return await connect(server, seconds)
-            except BackendUnavailable as error:
-                problems.append(f"{error}")
-        if len(problems) == 1:
-            raise BackendUnavailable(problems[0])
-        raise BackendUnavailable(f"no server could be used: {'; '.join(problems)}")
+        at = self._circle.index(self._last) + 1 if self._last in self._circle else 0
+        servers = self._circle[at:] + self._circle[:at]
+        if len(servers) == 1:
+            return await connect(servers[0], seconds)
+        problems: dict[int, str] = {}
+        came: list[tuple[Server, Connection]] = []
+
+        async def attempt(number: int, server: Server) -> None:
+            await asyncio.sleep(number * HEAD_START)
+            for pause in reconnect_delays(most=LONGEST_DELAY):
+                try:
+                    came.append((server, await connect(server, seconds)))
+                    return
+                except BackendUnavailable as error:
+                    problems[number] = str(error)
+                if len(problems) == len(servers):
+                    return
+                await asyncio.sleep(pause)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(attempt(*each)) for each in enumerate(servers)]
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in tasks:
+                    task.cancel()
+            for _, late in came[1:]:
+                await late.close()
+        except BaseException:
+            for _, connection in came:
+                await connection.close()
+            raise
+        if not came:
+            told = "; ".join(problems[number] for number in sorted(problems))
+            raise BackendUnavailable(f"no server could be used: {told}")
+        self._last, connection = came[0]
+        return connection
 
     def learn(self, info: dict[str, Any]) -> None:
         """Take over the addresses that a server tells of its cluster; the named ones stay."""
@@ -51,4 +86,3 @@ class Pool:
                 known.add((host, int(port)))
                 circle.append(here.at(host, int(port)))
         self._circle = circle
-        self._at %= len(circle)

@@ -15,7 +15,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers.backoff import reconnect_delays
 
-TICK: Final = 0.45
+TICK: Final = 0.4
 """Seconds between two looks at a connection."""
 
 PING_AFTER, PROBE_AFTER, DROP_AFTER = 1, 3, 7

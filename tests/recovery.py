@@ -1,6 +1,6 @@
 """How long it takes until messages arrive again, and how that is counted.
 
-It begins when the server is able to answer: its PING is answered, the Sentinels name the new
+It begins when the server is able to answer: it greets who connects, the Sentinels name the new
 master, the slot has its new owner, a new connection would be let in. It ends when a message has
 arrived. What this machine took away from this process in between, as a heartbeat of the event loop
 shows, is not counted: these tests run on machines that are busy.
@@ -16,7 +16,7 @@ from typing import Any, Final
 from tests.waiting import soon
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels_redis import RedisChannelLayer
+from fast_channels.layers import ChannelLayer
 
 RECOVERY_SECONDS: Final = 2.0
 BEAT: Final = 0.01
@@ -45,7 +45,7 @@ async def recovery() -> AsyncGenerator[None]:
     assert took - late < RECOVERY_SECONDS, f"{took:.2f} s, of which {late:.2f} s were not ours"
 
 
-async def heard_again(here: RedisChannelLayer, there: RedisChannelLayer, channel: str) -> list[Any]:
+async def heard_again(here: ChannelLayer, there: ChannelLayer, channel: str) -> list[Any]:
     """Send to the group ``room`` until something of it arrives; return what came before."""
     first, before = next(_numbers), []
 
