@@ -41,6 +41,26 @@ async def test_a_new_layer_has_counted_nothing() -> None:
     assert InMemoryChannelLayer().stats() == dict.fromkeys(COUNTERS | LEVELS, 0)
 
 
+async def test_the_groups_of_all_event_loops_are_told_with_their_members(make: Make) -> None:
+    layer = make()
+
+    async def join(*groups: str) -> None:
+        channel = await layer.new_channel()
+        for group in groups:
+            await layer.group_add(group, channel)
+
+    async def elsewhere() -> dict[str, int]:
+        await join("a", "c")
+        return layer.local_groups()
+
+    await join("a", "b")
+    await join("a")
+    assert await asyncio.to_thread(asyncio.run, elsewhere()) == {"a": 3, "b": 1, "c": 1}
+    assert layer.local_groups() == {"a": 2, "b": 1}
+    await layer.flush()
+    assert layer.local_groups() == {}
+
+
 async def test_what_a_layer_holds_is_told(make: Make) -> None:
     layer = make()
     channels = [await layer.new_channel() for _ in range(3)]

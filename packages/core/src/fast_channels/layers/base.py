@@ -364,6 +364,10 @@ class BaseChannelLayer(ChannelsNames, KeptGroups, GroupViews):
             "waiting": sum(session.sending.waiting for session in live),
         }
 
+    def local_groups(self) -> dict[str, int]:
+        """Return how many members in this process each group has that has any; from any thread."""
+        return self._sessions.group_sizes()
+
     @property
     def publishing(self) -> Durations:
         """How long the broker took for each batch since the layer was made."""

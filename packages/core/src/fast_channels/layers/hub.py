@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 from fast_channels.exceptions import BackendUnavailable
@@ -193,6 +193,13 @@ class Hub:
         """Groups that have a member here."""
         # A list: who asks may be another thread, and a dict that grows cannot be walked.
         return sum(1 for topic in list(self.topics.values()) if topic.members and topic.group)
+
+    @property
+    def group_sizes(self) -> Iterator[tuple[str, int]]:
+        """Each group that has a member here, and how many."""
+        for topic in list(self.topics.values()):
+            if topic.group and topic.members:
+                yield topic.group, len(topic.members)
 
     @property
     def unread(self) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from asyncio import get_running_loop
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -123,6 +124,13 @@ class Sessions:
         for session in sessions:
             counters.add(session.counters)
         return counters
+
+    def group_sizes(self) -> dict[str, int]:
+        """Return each group that has members in any session, and how many; from any thread."""
+        sizes: Counter[str] = Counter()
+        for session in self.live:
+            sizes.update(dict(session.hub.group_sizes))
+        return dict(sizes)
 
     def _all(self) -> list[Session]:
         with self._lock:
