@@ -18,7 +18,7 @@ from fast_channels_nats.urls import parse_servers
 
 from .servers import Cluster
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 
 
 class TestCluster(BackendTests):
@@ -50,7 +50,7 @@ class WithJetStream:
 
     unavailable_within = 6.0
     recovers_within = 10.0
-    limit = 100.0
+    limit = 170.0
     patience = 20.0  # fifty queues are fifty elections
     cluster: Cluster
 
