@@ -11,7 +11,7 @@ process, the server's where it says so.
   and neither trims nor sees to the order of several processes. The server runs without fsync.
 - replay: one member that resumes 20,000 messages behind.
 - lone: from one send to its arrival, median.
-- group's size: the server's CPU for a message to 1,000 members, against one, in another process.
+- group's size: the server's CPU for a message to 1,000 members in another process, against one.
 
 The floor is ``postgres_sides.Floor``: one prepared statement for each batch of 64.
 """
@@ -20,10 +20,9 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from statistics import median
 
-import psutil
-from tests.postgres.servers import Server, running
+from tests.postgres.servers import running
 
-from benchmarks.processes import OURS, ROUNDS, in_turns, install, measure
+from benchmarks.processes import OURS, in_turns, install
 from benchmarks.table import Row, compare
 from benchmarks.table import measure as text
 
@@ -37,7 +36,7 @@ def rows() -> Iterator[Row]:
         "litestar": install("litestar-postgres", *LITESTAR),
         "channels": install("channels-postgres", *CHANNELS),
     }
-    with server() as (port, cpu):
+    with server() as (port, pid):
 
         def take(case: str, *sides: str) -> list[dict[str, list[float]]]:
             return in_turns(
@@ -82,15 +81,10 @@ def rows() -> Iterator[Row]:
         ours, plain = take("lone", "ours", "plain")
         case = "lone send, p50, asyncpg"
         yield compare("postgres", case, ours["p50"], plain["p50"], "us", at_most=1.3)
-        # CPU of the server, which is no figure of the worker's, and so not taken by in_turns.
-        costs: dict[str, list[float]] = {"large": [], "small": []}
-        for _ in range(ROUNDS):
-            for size in costs:
-                before = cpu()
-                sent = measure(OURS, "postgres_worker", "uvloop", "ours", f"{size}_group", port)
-                costs[size].append((cpu() - before) / sent["messages"] * 1e6)
+        worker = (OURS, "postgres_worker", "uvloop", "ours", "group_of", port, pid)
+        many, one = in_turns((*worker, 1_000), (*worker, 1))
         case = "server's CPU, 1,000 members, one"
-        yield compare("postgres", case, costs["large"], costs["small"], "us", at_most=1.3)
+        yield compare("postgres", case, many["cpu"], one["cpu"], "us", at_most=1.3)
 
 
 def alone(case: str, values: list[float], limit: float) -> Row:
@@ -100,27 +94,8 @@ def alone(case: str, values: list[float], limit: float) -> Row:
 
 
 @contextmanager
-def server() -> Generator[tuple[int, "Cpu"], None, None]:
-    """A server of our own for the time of the ``with``; yields its port and its CPU's clock."""
+def server() -> Generator[tuple[int, int], None, None]:
+    """A server of our own for the time of the ``with``; yields its port and its process id."""
     with running("trust", max_connections="200") as own:  # Litestar connects for each message
-        yield own.port, Cpu(own)
-
-
-class Cpu:
-    """What the server's processes have used, ended sessions included, in seconds."""
-
-    def __init__(self, server: Server) -> None:
-        assert server.process is not None
-        self._main = psutil.Process(server.process.pid)
-
-    def __call__(self) -> float:
-        """Return the seconds."""
-        total = 0.0
-        for process in (self._main, *self._main.children()):
-            try:
-                times = process.cpu_times()
-            except psutil.NoSuchProcess:
-                continue
-            total += times.user + times.system
-        ended = self._main.cpu_times()
-        return total + ended.children_user + ended.children_system
+        assert own.process is not None
+        yield own.port, own.process.pid

@@ -1,9 +1,13 @@
-"""One measurement over PostgreSQL: ``<loop> <side> <case> <port>``; see postgres_layers.py."""
+"""One measurement over PostgreSQL; see postgres_layers.py.
+
+``<loop> <side> <case> <port>``, and what the case takes behind them.
+"""
 
 import asyncio
 import json
 import sys
 import time
+from pathlib import Path
 from statistics import mean
 from typing import Any, Final
 
@@ -12,13 +16,16 @@ from benchmarks.redis_sides import Side
 from benchmarks.redis_worker import lone, many_groups, one_group
 from benchmarks.worker import MESSAGE, Score, Stopwatch, work
 
+MESSAGES: Final = 400
+"""To a group whose members are in another process."""
 
-async def main(name: str, case: str, port: str) -> dict[str, float]:
+
+async def main(name: str, case: str, port: str, *more: str) -> dict[str, float]:
     """Measure one case of one side."""
     side = SIDES[name](int(port))
     await side.open()
     try:
-        result: dict[str, float] = await CASES[case](side, name, port)
+        result: dict[str, float] = await CASES[case](side, name, port, *more)
         return result
     finally:
         await side.close()
@@ -98,27 +105,58 @@ async def replay(side: Side, *_: str) -> dict[str, float]:
     return {"rate": messages / (time.perf_counter() - began), "cpu": watch.each(messages)}
 
 
-async def group_of(side: Side, members: int) -> dict[str, float]:
-    """One group, one message each 5 ms; how many there were, for the server's CPU."""
-    score = Score()
-    for _ in range(members):
-        await side.member("room", lambda _: score.hit())
-    messages = 400
-    for number in range(messages):
-        await side.send("room", MESSAGE)
-        await score.until((number + 1) * members)
-        await asyncio.sleep(0.005)  # a server that waits longer has colder caches
-    return {"messages": messages}
+async def members(side: Side, _name: str, _port: str, many: str) -> dict[str, float]:
+    """So many members of one group; a line on standard output is one message that all have."""
+    count = 0
+
+    def hit(_: dict[str, Any]) -> None:
+        nonlocal count
+        count += 1
+        if count % int(many) == 0:
+            print("delivered", flush=True)
+
+    for _ in range(int(many)):
+        await side.member("room", hit)
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+    return {}
 
 
-async def large_group(side: Side, *_: str) -> dict[str, float]:
-    """1,000 members."""
-    return await group_of(side, 1_000)
+async def group_of(side: Side, name: str, port: str, server: str, many: str) -> dict[str, float]:
+    """One group of so many members in another process, one message each 5 ms: the CPU of the
+    server, whose process id is given, for each."""
+    module = [sys.executable, "-m", "benchmarks.postgres_worker", "uvloop", name, "members"]
+    pipe = asyncio.subprocess.PIPE
+    other = await asyncio.create_subprocess_exec(*module, port, many, stdout=pipe)
+    assert other.stdout is not None
+    try:
+        await other.stdout.readline()
+        await side.send("room", MESSAGE)  # both have connected, and the server knows the statement
+        await other.stdout.readline()
+        before = server_cpu(int(server))
+        for _ in range(MESSAGES):
+            await side.send("room", MESSAGE)
+            await other.stdout.readline()
+            await asyncio.sleep(0.005)  # a server that waits longer has colder caches
+        return {"cpu": (server_cpu(int(server)) - before) / MESSAGES}
+    finally:
+        other.kill()
+        await other.wait()
 
 
-async def small_group(side: Side, *_: str) -> dict[str, float]:
-    """One member."""
-    return await group_of(side, 1)
+def server_cpu(pid: int) -> float:
+    """Return the CPU microseconds that the processes of a server have used, which all live."""
+    import psutil  # the peers' environments have none
+
+    main, total = psutil.Process(pid), 0.0
+    for process in (main, *main.children()):
+        precise = Path(f"/proc/{process.pid}/schedstat")
+        if precise.exists():  # what psutil tells has steps of 10 ms
+            total += int(precise.read_text().split()[0]) / 1e3
+        else:
+            times = process.cpu_times()
+            total += (times.user + times.system) * 1e6
+    return total
 
 
 CASES: Final[dict[str, Any]] = {
@@ -130,8 +168,8 @@ CASES: Final[dict[str, Any]] = {
     "one_reader": one_reader,
     "at_a_signal": at_a_signal,
     "four_processes": four_processes,
-    "large_group": large_group,
-    "small_group": small_group,
+    "members": members,
+    "group_of": group_of,
     "replay": replay,
 }
 
