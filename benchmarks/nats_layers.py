@@ -1,4 +1,4 @@
-"""The NATS layer against nats-py itself, and against peers on Redis.
+"""The NATS layer against nats-py itself, and against peers on NATS and on Redis.
 
 One private nats-server on loopback, uvloop, messages of 100 bytes; CPU is that of the measured
 Python process.
@@ -10,7 +10,9 @@ Python process.
   a JetStream stream, 64 at a time, and what a message costs more than one that is not kept.
 - replay: 10,000 kept messages in pages of 200, against nats-py's pull consumer.
 - any broker: the first case, and 100 members in one process with the sender in another, as
-  redis_layers measures it, against the best of the peers, each on a broker of its own.
+  redis_layers measures it, against the best of the peers, each on a broker of its own; one of
+  them, channels-nats, on this one. Its sends end in a buffer of the process, ours when the server
+  has the message; the time of the last flush counts.
 """
 
 import shutil
@@ -29,6 +31,7 @@ from benchmarks.table import measure as text
 
 MORE = {
     "fast-channels-redis": ("fast-channels[redis]==1.1.0", "hiredis"),
+    "channels-nats": ("channels-nats>=0.6.1,<1",),
     "broadcaster": ("broadcaster[redis]>=0.3.1,<0.4", "redis<5.3"),  # it hears nothing with newer
 }
 
@@ -85,9 +88,12 @@ def any_broker(port: int) -> Iterator[Row]:
         "litestar": "litestar",
         "fast_channels": "fast-channels-redis",
         "broadcaster": "broadcaster",
+        "channels_nats": "channels-nats",
     }
     with redis_server() as redis:
-        sides = [("nats", OURS, port), *((p, pythons[e], redis) for p, e in peers.items())]
+        at = {"channels_nats": port}
+        sides = [("nats", OURS, port)]
+        sides += ((peer, pythons[env], at.get(peer, redis)) for peer, env in peers.items())
         for case, least in (("one_group", 1.0), ("two_processes", 1.2)):
             ours, *others = in_turns(
                 *((python, "redis_worker", "uvloop", side, case, at) for side, python, at in sides)

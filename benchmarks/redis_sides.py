@@ -32,6 +32,9 @@ class Side:
         """The message is sent to the group."""
         raise NotImplementedError
 
+    async def settled(self) -> None:
+        """The broker has all that was sent, where a send does not wait for that."""
+
     async def close(self) -> None:
         """No task is left."""
         for task in self.tasks:
@@ -153,6 +156,19 @@ class Nats(Ours):
         self.layer = NatsChannelLayer(f"nats://127.0.0.1:{port}", capacity=100_000)
         await self.layer.open()
         self.send = self.layer.group_send  # type: ignore[method-assign]  # no call in between
+
+
+class ChannelsNats(Ours):
+    """channels-nats; the port is that of a nats-server. A send ends in a buffer of this process."""
+
+    async def open(self) -> None:
+        port = self.url.rpartition(":")[2]
+        layers = importlib.import_module("channels_nats")
+        self.layer = layers.NatsChannelLayer(f"nats://127.0.0.1:{port}", capacity=100_000)
+        self.send = self.layer.group_send  # type: ignore[method-assign]  # no call in between
+
+    async def settled(self) -> None:
+        await (await self.layer._client()).flush(60)
 
 
 class Litestar(Side):
@@ -340,4 +356,5 @@ SIDES: dict[str, type[Side]] = {
     "fast_channels": FastChannels,
     "broadcaster": Broadcaster,
     "nats": Nats,
+    "channels_nats": ChannelsNats,
 }

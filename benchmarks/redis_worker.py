@@ -43,9 +43,11 @@ async def flood(side: Side, groups: list[str]) -> tuple[float, float]:
             count += 1
 
     await asyncio.gather(*map(sender, groups))  # connections, caches
+    await side.settled()
     count, start, watch = 0, time.perf_counter(), Stopwatch()
     end = start + SECONDS
     await asyncio.gather(*map(sender, groups))
+    await side.settled()
     return count / (time.perf_counter() - start), watch.each(count)
 
 
