@@ -11,9 +11,11 @@ BROKER ?=
 VENV := .venv
 SETUP := $(PYTHON) scripts/setup.py
 PYTEST := $(VENV)/bin/python -m pytest
+# The theme's word about its future is for who chooses a theme, not for who reads a build.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all chaos mutants check lint types guards docs-check isolate fmt bench clean python tools
+.PHONY: help setup demo test test-all chaos mutants check lint types guards docs docs-serve docs-check isolate fmt bench clean python tools
 
 help: ## list these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -57,6 +59,14 @@ guards: tools ## import direction, import purity, versions, module sizes
 isolate: tools ## build every backend's wheel and import each alone, in an empty environment
 	$(PYTEST) -q tests/examples/test_isolation.py
 
+docs: python ## build the documentation site into site/; a warning is an error
+	@$(SETUP) docs
+	$(MKDOCS) build --strict
+
+docs-serve: python ## show the documentation site while one writes
+	@$(SETUP) docs
+	$(MKDOCS) serve --livereload
+
 docs-check: tools ## run the Python blocks of the documentation, look up its commands and links
 	$(PYTEST) -q tests/workspace/test_readme.py
 
@@ -68,7 +78,7 @@ bench: tools ## measure the speed ratios that benchmarks/ holds
 	$(VENV)/bin/python -m benchmarks
 
 clean: ## remove what these commands made inside the repository
-	rm -rf .venv .venvs .bench uv.lock dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venvs .bench site uv.lock dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 python:

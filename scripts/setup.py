@@ -1,7 +1,8 @@
 """Install what this checkout needs: ``python3 scripts/setup.py WHAT ...`` (see Makefile).
 
-``demo``: the packages that the demo runs on. ``dev``: everything that tests and checks need.
-``browser``: Chromium, for the tests that look at pages. ``brokers``: the servers that tests start.
+``demo``: the packages that the demo runs on. ``docs``: what builds the documentation site.
+``dev``: everything that tests and checks need, both of these included. ``browser``: Chromium, for
+the tests that look at pages. ``brokers``: the servers that tests start.
 
 Python packages go into ``.venv`` and nowhere else, so a system Python that refuses pip installs
 (PEP 668) is left alone. What is there already is not installed again, and then no network is
@@ -48,12 +49,14 @@ class SetupError(Exception):
 def main() -> int:
     """Do what the command line names, return the exit status; a failure is a line on stderr."""
     parser = argparse.ArgumentParser(description="Install what this checkout needs.")
-    parser.add_argument("what", nargs="+", choices=["demo", "dev", "browser", "brokers"])
+    parser.add_argument("what", nargs="+", choices=["demo", "docs", "dev", "browser", "brokers"])
     wanted = parser.parse_args().what
     try:
         check_python()
         if "demo" in wanted:
             install_demo()
+        if "docs" in wanted:
+            install_docs()
         if "dev" in wanted:
             install_dev()
         if "browser" in wanted:
@@ -89,6 +92,17 @@ def install_demo() -> None:
     packages = [f"--editable={project.parent}" for project in projects]
     run([uv, "pip", "install", "--python", str(VENV_PYTHON), *packages])
     stamp("demo")
+
+
+def install_docs() -> None:
+    """What builds the documentation site is in .venv; it reads the packages' source as text."""
+    if is_current("docs") or is_current("dev"):
+        return
+    make_venv()
+    uv = uv_command()
+    say("installing what builds the documentation into .venv: MkDocs with Material, mkdocstrings")
+    run([uv, "pip", "install", "--python", str(VENV_PYTHON), "--group", "docs"])
+    stamp("docs")
 
 
 def install_dev() -> None:

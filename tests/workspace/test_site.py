@@ -1,0 +1,122 @@
+"""The documentation site: it builds without a warning, asks no other host, lists what is public."""
+
+import faulthandler
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
+LOADS = re.compile(
+    r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']?(https?:)?//"""
+    r"""|<link\b(?=[^>]*\brel=["']?(?:stylesheet|preconnect|icon|preload))[^>]*\bhref=["']?(https?:)?//"""
+    r"""|url\(["']?(https?:)?//|@import\s+["'](https?:)?//"""
+)
+"""What makes a browser ask another host as soon as it shows the page."""
+
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def build(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    """Build a site as ``make docs`` does."""
+    # Another program, whose stacks this process could not show.
+    faulthandler.cancel_dump_traceback_later()
+    return subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(config), "-d", str(site)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built from this repository."""
+    folder = tmp_path_factory.mktemp("site")
+    done = build(ROOT / "mkdocs.yml", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_site_builds_without_a_warning(site: Path) -> None:
+    assert (site / "index.html").exists()
+
+
+def test_a_page_of_the_site_asks_no_other_host(site: Path) -> None:
+    files = [path for path in site.rglob("*") if path.suffix in (".html", ".css")]
+    found = {path.name: LOADS.search(path.read_text(encoding="utf-8")) for path in files}
+    assert not {name: match[0] for name, match in found.items() if match}
+
+
+def test_what_lies_outside_of_docs_is_on_the_site(site: Path) -> None:
+    assert "ResumableWebsocketConsumer" in (site / "javascript/index.html").read_text()
+    assert "fast-channels-mqtt" in (site / "examples/fast-channels-mqtt/index.html").read_text()
+    changelog = (site / "changelog/index.html").read_text()
+    assert 'href="../from-django-channels/"' in changelog
+    for fragment in ROOT.glob("changes/*.added.md"):
+        first = re.match(r"\w+", fragment.read_text())
+        assert first is None or first[0] in changelog
+
+
+def test_every_module_that_the_pages_import_from_is_in_the_reference() -> None:
+    imported = {
+        name
+        for page in PAGES
+        for name in re.findall(r"^\s*from (fast_channels[\w.]*) import", page.read_text(), re.M)
+    }
+    listed = set()
+    for page in ROOT.glob("docs/api/*.md"):
+        listed |= set(re.findall(r"^::: ([\w.]+)$", page.read_text(), re.M))
+    of_examples = {name for name in imported if name.split(".")[0].endswith(("_acme",))}
+    assert len(imported) > 8
+    missing = {
+        name
+        for name in imported - of_examples
+        if name not in listed
+        and not any(other.startswith(f"{name}.") for other in listed)
+        # a submodule whose names its package has, too
+        and name.rpartition(".")[0] not in listed
+    }
+    assert not missing
+
+
+# The guard itself.
+
+
+@pytest.mark.parametrize(
+    ("page", "complaint"),
+    [
+        ("[there](nowhere.md)", "nowhere.md"),
+        ("[there](index.md#nothing)", "#nothing"),
+        ('--8<-- "examples/tutorial/nothing.py"', "nothing.py"),
+    ],
+)
+def test_a_page_with_a_mistake_does_not_build(page: str, complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text(f"# Page\n\n{page}\n")
+    config = tmp_path / "mkdocs.yml"
+    config.write_text(
+        f"INHERIT: {ROOT / 'mkdocs.yml'}\ndocs_dir: docs\nhooks: []\nplugins: []\n"
+        "watch: []\nnav: [index.md]\n"
+    )
+    done = build(config, tmp_path / "site")
+    assert done.returncode != 0
+    assert complaint in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<script src="https://example.org/x.js">',
+        '<link href="//example.org/x.css" rel="stylesheet">',
+        '@import "https://example.org/x.css"',
+    ],
+)
+def test_what_would_ask_another_host_is_seen(text: str) -> None:
+    assert LOADS.search(text)
+    assert not LOADS.search('<a href="https://example.org/"> <img src="images/chat.png">')
