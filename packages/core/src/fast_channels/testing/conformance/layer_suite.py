@@ -118,11 +118,11 @@ class LayerSuite(BrokerSuite):
 
     @sealed
     async def receive(self, layer: ChannelLayer, channel: str, count: int = 1) -> list[Message]:
-        """Return the next messages of the channel."""
+        """Return the next messages of the channel; each has to come within the patience."""
         got: list[Message] = []
         try:
-            async with asyncio.timeout(self.patience):
-                while len(got) < count:
+            while len(got) < count:
+                async with asyncio.timeout(self.patience):
                     got.append(await layer.receive(channel))
         except TimeoutError:
             raise AssertionError(
