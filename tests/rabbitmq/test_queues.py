@@ -41,7 +41,7 @@ async def opened(
 
 @pytest.mark.timeout(60)
 async def test_jobs_survive_a_server_that_is_killed(node: Node, make: Make) -> None:
-    # Of a quorum queue that was made a moment before, a killed server of 3.10 knows nothing more.
+    # The queue was made a moment before: that is when a server forgets it.
     here, there = make(node.url), make(node.url)
     for number in range(3):
         await here.send("jobs", {"type": "job", "n": number})

@@ -4,6 +4,7 @@ Who makes a queue writes its name into a queue of names first, so that ``clear``
 of every process. A queue that exists is used as it is, whoever made it with whatever options.
 """
 
+from contextlib import suppress
 from typing import Any, Final
 
 from pamqp import commands
@@ -19,6 +20,9 @@ from fast_channels_rabbitmq.channel import (
 from fast_channels_rabbitmq.connection import Connection
 from fast_channels_rabbitmq.publisher import address_of, answered
 
+SECONDS: Final = 3.0
+"""How long the server may take for one step: what it writes to a disk may be slow."""
+
 PERSISTENT: Final = b"\x10\x00\x02"
 """The properties of a message that outlives the server."""
 
@@ -27,6 +31,7 @@ class Registry:
     """Makes queues, and finds those that were made."""
 
     def __init__(self, exchange: str, queue_type: str) -> None:
+        self._exchange = exchange
         self._names = f"{exchange}.queues"
         self._type = queue_type
 
@@ -53,6 +58,8 @@ class Registry:
             # Another process was faster, with other options.
             if error.code != PRECONDITION_FAILED or not await self.exists(connection, queue):
                 raise
+        else:
+            await self._settle(connection, queue)
 
     async def waiting(self, connection: Connection, queue: str) -> int:
         """Return how many jobs wait in the queue, as far as the server knows by now."""
@@ -68,7 +75,7 @@ class Registry:
             names = dict.fromkeys(delivery.body.decode(errors="replace") for delivery in noted)
             for name in names:
                 if name.startswith(prefix) and await self.exists(connection, name):
-                    await answered(channel.ask(commands.Queue.Purge(0, name)), connection)
+                    await answered(channel.ask(commands.Queue.Purge(0, name)), connection, SECONDS)
             # One note of each goes back.
             again = {delivery.body: delivery.tag for delivery in noted}
             for delivery in noted:
@@ -83,7 +90,7 @@ class Registry:
         noted: list[Delivery] = []
         while True:
             answer = await answered(
-                channel.ask(commands.Basic.Get(0, self._names)), channel.connection
+                channel.ask(commands.Basic.Get(0, self._names)), channel.connection, SECONDS
             )
             if not isinstance(answer, Delivery):
                 return noted
@@ -94,11 +101,32 @@ class Registry:
             await self._declare(connection, self._names, self._arguments(connection))
         channel = connection.channel()
         try:
-            await answered(channel.ask(commands.Confirm.Select()), connection)
+            await answered(channel.ask(commands.Confirm.Select()), connection, SECONDS)
             publishing: Publishing = channel.publishing()
             where = address_of("", self._names)
             connection.write(channel.message(publishing, where, PERSISTENT, queue.encode())[1])
-            await answered(publishing.done, connection)
+            await answered(publishing.done, connection, SECONDS)
+        finally:
+            channel.close()
+
+    async def _settle(self, connection: Connection, queue: str) -> None:
+        """A server that is killed now knows the queue when it is started again.
+
+        It writes down what it declares at once, and that this holds up to two seconds later: killed
+        in between it takes it back, with the jobs that it has confirmed. Writing something more
+        writes both. A binding will do, and so it is bound to the exchange for a moment.
+        """
+        channel = connection.channel()
+        try:
+            with suppress(Refused):  # somebody has deleted the exchange, or allows us no more
+                await answered(
+                    channel.ask(
+                        commands.Queue.Bind(0, queue, self._exchange, queue),
+                        commands.Queue.Unbind(0, queue, self._exchange, queue),
+                    ),
+                    connection,
+                    SECONDS,
+                )
         finally:
             channel.close()
 
@@ -117,7 +145,9 @@ class Registry:
             declare = commands.Queue.Declare(
                 0, queue, passive=arguments is None, durable=True, arguments=arguments or {}
             )
-            answer: commands.Queue.DeclareOk = await answered(channel.ask(declare), connection)
+            answer: commands.Queue.DeclareOk = await answered(
+                channel.ask(declare), connection, SECONDS
+            )
             return answer
         finally:
             channel.close()
