@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 class Server:
     """``served.py`` in a process of its own; started again, it is on the same port."""
 
-    def __init__(self, history: Path) -> None:
+    def __init__(self, history: Path | str) -> None:
         self.history = history
         self.port = 0
         self.process: subprocess.Popen[str] | None = None

@@ -13,7 +13,7 @@ from fast_channels import (
     lifespan,
     register_channel_layer,
 )
-from fast_channels.layers import HistoryPolicy
+from fast_channels.layers import HistoryPolicy, unregister_channel_layer
 
 CLIENT = Path(__file__).parents[2] / "clients" / "js" / "fast-channels.js"
 
@@ -89,10 +89,14 @@ class Pages(AsyncHttpConsumer):
             await self.send_response(200, CLIENT.read_bytes(), headers=headers)
 
 
-def make_layer(path):
-    """A layer with a history of the groups "chat.*" in that file."""
-    history = {"chat.*": HistoryPolicy(keep=1000)}
-    return FileLayer(Path(path), history=history, presence_lease=1.5)
+def make_layer(where):
+    """A layer with a history of the groups "chat.*": of the broker at that URL, or in that file."""
+    options = {"history": {"chat.*": HistoryPolicy(keep=1000)}, "presence_lease": 1.5}
+    if "://" not in str(where):
+        return FileLayer(Path(where), **options)
+    layer = register_channel_layer("made", where, **options)
+    unregister_channel_layer("made")
+    return layer
 
 
 if "HISTORY" in os.environ:
