@@ -51,6 +51,29 @@ async def test_an_unknown_database_a_wrong_password_and_a_dead_host_are_told(
     assert "127.0.0.1:2 cannot be used" in dead
 
 
+async def test_a_server_that_says_goodbye_in_the_middle_of_connecting_is_told(make: Make) -> None:
+    seen = asyncio.Event()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1_000)
+        for kind, body in (
+            (b"R", b"\0\0\0\0"),
+            (b"S", b"client_encoding\0UTF8\0"),
+            (b"S", b"server_version\x0015.0\0"),
+            (b"Z", b"I"),
+            (b"E", b"SFATAL\0C57P01\0Mterminating connection\0\0"),
+        ):
+            writer.write(kind + (4 + len(body)).to_bytes(4, "big") + body)
+        await seen.wait()
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        text = await refused(make(f"postgresql://kit@127.0.0.1:{port}/x?sslmode=disable"))
+        seen.set()
+    assert text.endswith("cannot be used: it went away in the middle of connecting")
+
+
 async def test_a_role_without_rights_is_told_which_right_which_feature_needs(
     server: Server, make: Make
 ) -> None:

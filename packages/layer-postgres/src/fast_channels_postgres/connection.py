@@ -10,6 +10,7 @@ from fast_channels.exceptions import BackendUnavailable
 from fast_channels_postgres.driver import (
     FATAL_STATES,
     InterfaceError,
+    InternalClientError,
     PostgresError,
     Raw,
     sqlstate,
@@ -128,7 +129,7 @@ class Connection:
                     self._raw.terminate()
                 else:
                     await self._raw.close(timeout=CLOSING_SECONDS)
-            except (PostgresError, InterfaceError, OSError, TimeoutError):
+            except (PostgresError, InterfaceError, InternalClientError, OSError, TimeoutError):
                 self._raw.terminate()
         async with self._lock:  # who was in the middle of a statement has seen its end
             pass
@@ -144,7 +145,7 @@ class Connection:
         if (
             self.lost is not None
             or self._raw.is_closed()
-            or isinstance(error, OSError | InterfaceError)
+            or isinstance(error, OSError | InterfaceError | InternalClientError)
         ):
             return True
         return sqlstate(error).startswith(FATAL_STATES)

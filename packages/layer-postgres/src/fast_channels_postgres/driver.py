@@ -11,6 +11,8 @@ PostgresError: Final[type[Exception]] = _asyncpg.PostgresError
 """What the server says no with, and some losses of the connection."""
 InterfaceError: Final[type[Exception]] = _asyncpg.InterfaceError
 """What asyncpg says no with."""
+InternalClientError: Final[type[Exception]] = _asyncpg.InternalClientError
+"""What it says, too, where the server says goodbye between two steps of its own."""
 NotPrimary: Final[type[Exception]] = _asyncpg.TargetServerAttributeNotMatched
 
 FATAL_STATES: Final = ("08", "57P")

@@ -11,6 +11,7 @@ from fast_channels.exceptions import BackendUnavailable
 from fast_channels_postgres.connection import Connection
 from fast_channels_postgres.driver import (
     InterfaceError,
+    InternalClientError,
     NotPrimary,
     Pool,
     PostgresError,
@@ -27,6 +28,16 @@ CANCEL_SECONDS: Final = 0.5
 """How long a cancelled attempt may go on."""
 
 DEFAULT_PORT: Final = 5432
+
+FAILURES: Final = (
+    OSError,
+    PostgresError,
+    InterfaceError,
+    InternalClientError,
+    NotPrimary,
+    ValueError,
+)
+"""What asyncpg raises where it cannot connect."""
 
 
 class Host(NamedTuple):
@@ -79,7 +90,7 @@ class Source:
             share = max((until - time.monotonic()) / (len(hosts) - number), HOST_SECONDS)
             try:
                 connection = await self._connect(host, share)
-            except (OSError, PostgresError, InterfaceError, NotPrimary, ValueError) as error:
+            except FAILURES as error:
                 problems.append(f"postgres at {host} cannot be used: {explained(error, share)}")
             except BackendUnavailable as error:
                 problems.append(str(error))
@@ -114,7 +125,7 @@ class PoolSource:
             )
         try:
             raw = await self._pool.acquire(timeout=seconds)
-        except (OSError, PostgresError, InterfaceError) as error:
+        except FAILURES as error:
             text = f"the pool has no connection: {explained(error, seconds)}"
             raise BackendUnavailable(text) from None
         return Connection(loop, raw, "postgres, by a pool", self._pool.release)
@@ -171,6 +182,8 @@ def explained(error: BaseException, seconds: float) -> str:
             "it is a read-only replica, where NOTIFY does not work, or not what the URL's "
             "target_session_attrs ask for; name the primary"
         )
+    if isinstance(error, InternalClientError):
+        return "it went away in the middle of connecting"
     if isinstance(error, TimeoutError):
         return f"it did not answer within {seconds:.2g} s"
     if isinstance(error, ssl.SSLCertVerificationError):
