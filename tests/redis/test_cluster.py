@@ -1,6 +1,7 @@
 """A Redis Cluster with sharded pub/sub: topics on every node, moved with their slots."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
@@ -55,6 +56,12 @@ async def test_topics_are_spread_over_the_nodes_and_reach_every_process(
     assert min(shares) > 5
     clients = cluster.nodes[0].client().client_list()
     assert sum(each["name"] == "fast-channels" for each in clients) <= 4
+
+
+async def test_a_master_tells_of_itself_and_how_many_there_are(cluster: Nodes, make: Make) -> None:
+    told = await make(cluster.url).describe()
+    assert (told["mode"], told["hosts"]) == ("cluster", 3)
+    assert told["time"] == pytest.approx(time.time(), abs=60)
 
 
 @pytest.mark.timeout(60)

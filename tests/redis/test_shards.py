@@ -49,6 +49,15 @@ async def test_sending_and_receiving_agree_on_the_host(shards: list[Server], mak
     assert min(topics) > 30
 
 
+async def test_the_first_host_tells_of_itself(shards: list[Server], make: Make) -> None:
+    told = await make(*(shard.url for shard in shards)).describe()
+    assert told["hosts"] == 3
+    assert str(told["version"]).split(".")[0].isdigit()
+    shards[0].command("ACL SETUSER timeless on nopass ~* +@all -time", "&*")
+    timeless = make(shards[0].url.replace("://", "://timeless:any@"))
+    assert (await timeless.describe()).keys() == told.keys() - {"time"}
+
+
 async def test_a_host_that_is_gone_fails_only_what_is_on_it(
     shards: list[Server], make: Make
 ) -> None:

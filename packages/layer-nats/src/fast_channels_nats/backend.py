@@ -1,7 +1,7 @@
 """Topics as NATS subjects, over one connection."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from fast_channels.exceptions import BackendUnavailable, MessageTooLarge, PublishFailed
@@ -142,6 +142,15 @@ class NatsBackend(Backend):
                     errors[index] = BackendUnavailable(f"{connection.name} refused: {text}")
         if errors:
             raise PublishFailed(errors)
+
+    async def describe(self) -> Mapping[str, str | int | float]:
+        """Return what the server told of itself; it does not tell its clock."""
+        if self._link is None:
+            raise BackendUnavailable(CLOSED)
+        info = (await self._link.ready()).info
+        told: dict[str, str | int | float] = {"server": "nats-server"}
+        told |= {name: info[name] for name in ("version", "max_payload", "cluster") if name in info}
+        return {**told, "jetstream": "yes" if info.get("jetstream") else "no"}
 
     @property
     def jobs(self) -> NatsQueues:

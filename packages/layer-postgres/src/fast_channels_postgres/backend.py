@@ -1,11 +1,13 @@
 """Topics over LISTEN and NOTIFY: one connection that listens, and one that publishes."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Backend, Inbox, Publication
+from fast_channels_postgres.connection import STATEMENT_SECONDS
+from fast_channels_postgres.driver import PostgresError
 from fast_channels_postgres.history import PostgresHistory
 from fast_channels_postgres.hosts import Connects
 from fast_channels_postgres.listener import Listener
@@ -15,6 +17,12 @@ from fast_channels_postgres.queues import PostgresQueues
 from fast_channels_postgres.tables import Tables
 
 JOB_LEASE: Final = 30.0
+
+DESCRIBE: Final = """
+SELECT split_part(current_setting('server_version'), ' ', 1) AS version,
+       current_database()::text AS database, current_user::text AS role,
+       extract(epoch FROM clock_timestamp())::float8 AS time
+"""
 
 
 class PostgresBackend(Backend):
@@ -88,6 +96,19 @@ class PostgresBackend(Backend):
     async def publish(self, publications: Sequence[Publication], /) -> None:
         """The server has the publications."""
         await self._opened()[0].publish(publications)
+
+    async def describe(self) -> Mapping[str, str | int | float]:
+        """Return what the server tells of itself, over a connection for this alone: who cancels a
+        statement ends its connection."""
+        self._opened()
+        connection = await self._direct.connect(STATEMENT_SECONDS)
+        try:
+            [row] = await connection.run(lambda raw: raw.fetch(DESCRIBE))
+        except PostgresError as error:
+            raise BackendUnavailable(f"postgres refused to describe itself: {error}") from error
+        finally:
+            await connection.close()
+        return {"server": "PostgreSQL", **dict(row)}
 
     def _opened(self) -> tuple[Publisher, Listener]:
         if self._publisher is None or self._listener is None:

@@ -4,7 +4,7 @@ See ``publisher`` for why there are two.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from fast_channels.exceptions import BackendUnavailable
@@ -120,6 +120,14 @@ class RabbitMQBackend(Backend):
         if publisher is None:
             raise BackendUnavailable(CLOSED)
         await publisher.publish(publications)
+
+    async def describe(self) -> Mapping[str, str | int | float]:
+        """Return what the server told of itself; AMQP asks for no clock and no limit."""
+        if not self._links:
+            raise BackendUnavailable(CLOSED)
+        info = (await self._links[0].ready()).info
+        names = {"server": "product", "version": "version", "cluster": "cluster_name"}
+        return {ours: str(info[name]) for ours, name in names.items() if name in info}
 
     @property
     def jobs(self) -> RabbitMQQueues:

@@ -1,7 +1,7 @@
 """Topics on one server, or sharded over several that know nothing of each other."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import hiredis
@@ -9,6 +9,7 @@ import hiredis
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Backend, Inbox, Publication
 from fast_channels_redis.connection import Reply, explained
+from fast_channels_redis.describing import described
 from fast_channels_redis.history import RedisHistory
 from fast_channels_redis.hosts import Sentinels, Single
 from fast_channels_redis.link import Fixed
@@ -148,6 +149,10 @@ class RedisBackend(Backend):
     def everywhere(self) -> Iterable[Callable[..., Awaitable[Reply]]]:
         """Return what sends a command to each host."""
         return [call for shard in self._shards for call in shard.publisher.everywhere()]
+
+    async def describe(self) -> Mapping[str, str | int | float]:
+        """Return what the first host tells of itself."""
+        return await described(self.everywhere())
 
     @property
     def deaf(self) -> Exception | None:

@@ -6,7 +6,7 @@ nodes share the load, and moves with the slot. Order holds for each topic, not a
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Backend, Inbox, Publication, reconnect_delays
 from fast_channels_redis.backend import HostQueues
 from fast_channels_redis.connection import ConnectionLost, Reply
+from fast_channels_redis.describing import described
 from fast_channels_redis.history import RedisHistory
 from fast_channels_redis.hosts import Cluster
 from fast_channels_redis.nodes import PAUSE, Attempts, Node
@@ -209,6 +210,10 @@ class ClusterBackend(Backend):
         for node in nodes:
             node.publisher.link.start()
         return [partial(node.publisher.call, b"") for node in nodes]
+
+    async def describe(self) -> Mapping[str, str | int | float]:
+        """Return what a master tells of itself, and how many there are."""
+        return await described(self.everywhere())
 
     def _locate(self, key: bytes) -> Callable[[], Awaitable[Server]]:
         async def find() -> Server:

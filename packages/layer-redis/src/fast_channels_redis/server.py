@@ -127,13 +127,14 @@ async def _greet(connection: Connection, server: Server, patience: float) -> Non
         raise BackendUnavailable(_refusal(server, username, password, str(replies[0])))
     if type(replies[0]) is not list:
         raise BackendUnavailable(f"{server.name} does not speak Redis' protocol")
-    connection.info = _pairs(replies[0])
+    connection.info = pairs(replies[0])
     _check(server, connection.info)
     if count == 2 and isinstance(replies[1], hiredis.ReplyError):
         raise BackendUnavailable(f"{server.name} has no database {server.db}: {replies[1]}")
 
 
-def _pairs(answer: Reply) -> dict[str, Any]:
+def pairs(answer: Reply) -> dict[str, Any]:
+    """Return the flat answer as names and values."""
     told = [item.decode() if isinstance(item, bytes) else item for item in answer]
     return dict(zip(told[::2], told[1::2], strict=False))
 

@@ -6,7 +6,7 @@ after an outage, and says when it may have missed something.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -232,6 +232,15 @@ class Backend(ABC):
     def deaf(self) -> Exception | None:
         """Why nothing comes now on some topics; None: it does, or the backend cannot tell."""
         return None
+
+    async def describe(self) -> Mapping[str, str | int | float]:
+        """Return what the broker tells of itself when it is asked; by default nothing.
+
+        Names that tools know: ``server`` (the product) and ``version``, ``max_payload`` (bytes that
+        it carries in one message), ``time`` (its clock of now, in seconds since 1970); any others
+        are shown as they are. No secret is among them. Raises ``BackendUnavailable``.
+        """
+        return {}
 
     @abstractmethod
     async def open(self, inbox: Inbox, /) -> None:

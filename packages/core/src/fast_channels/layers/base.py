@@ -352,6 +352,10 @@ class BaseChannelLayer(ChannelsNames, KeptGroups, GroupViews):
         """
         return await examine(self._here, timeout)
 
+    async def describe(self) -> Mapping[str, str | int | float]:
+        """Return what the broker tells of itself: ``Backend.describe``. Opens the layer."""
+        return await (await self._here()).backend.describe()
+
     def stats(self) -> dict[str, int]:
         """Counters since the layer was made, and what its sessions hold now; from any thread."""
         counters, live = self._sessions.counted(), self._sessions.live

@@ -8,6 +8,7 @@ nodes; event loops in other threads are reached, too.
 import asyncio
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -197,6 +198,10 @@ class MemoryBackend(Backend):
         """
         self._broker.publish(publications)
         await asyncio.sleep(0)
+
+    async def describe(self) -> Mapping[str, str | int | float]:
+        """Return the clock, which is this machine's."""
+        return {"server": "memory", "time": time.time()}
 
     def arrive(self, publication: Publication | Delivery) -> None:
         """The publication is delivered in the loop's next turn; called under the broker's lock."""
