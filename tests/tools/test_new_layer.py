@@ -1,5 +1,6 @@
 """``fast-channels new-layer``: a package that passes its own checks as it is written."""
 
+import json
 import os
 import re
 import subprocess
@@ -126,3 +127,11 @@ def test_the_command_tells_what_to_do_next_and_what_is_wrong(tmp_path: Path) -> 
     assert "Write the five methods in src/fast_channels_acme/backend.py" in done.stdout
     done = run("new-layer", "Acme")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+def test_programs_get_the_files_as_json(tmp_path: Path) -> None:
+    done = run("new-layer", "acme", "--directory", str(tmp_path), "--json")
+    written = json.loads(done.stdout)
+    assert written["folder"] == str(tmp_path / "fast-channels-acme")
+    assert f"{written['folder']}/pyproject.toml" in written["files"]
+    assert all(Path(name).is_file() for name in written["files"])

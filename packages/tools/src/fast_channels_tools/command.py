@@ -10,6 +10,8 @@ import typer
 
 from fast_channels import __version__
 
+from .demo.command import demo
+from .doctor import doctor
 from .layers import layers
 from .loading import CommandError
 from .new_layer import new_layer
@@ -25,7 +27,9 @@ cli = typer.Typer(
     rich_markup_mode=None,
 )
 cli.command()(worker)
+cli.command()(demo)
 cli.command()(layers)
+cli.command()(doctor)
 cli.command()(verify)
 cli.command()(new_layer)
 

@@ -4,17 +4,18 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from typer import Option
 
 from fast_channels.exceptions import InvalidChannelLayerError
 from fast_channels.layers import BaseChannelLayer
 from fast_channels.layers.discovery import EXTRAS, GROUP, load_layer
+
+from .connecting import AsJson
 
 OPTIONAL_POWERS: Final = ("queues", "history")
 """Attributes of a backend that are None where the broker cannot do it."""
@@ -42,9 +43,9 @@ class Installable:
 
 
 def layers(
-    as_json: Annotated[bool, Option("--json", help="For programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """List the installed layers, and those that could be installed."""
+    """List the installed layers, and those that could be installed. Exit status: 0."""
     present = installed()
     missing = installable(name for layer in present for name in layer.names)
     if as_json:

@@ -1,5 +1,6 @@
 """``fast-channels new-layer``: the skeleton of a package with a backend."""
 
+import json
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +11,7 @@ from typer import Argument, Option
 from fast_channels import __version__
 from fast_channels.layers.discovery import EXTRAS, installed_layers
 
+from .connecting import AsJson
 from .loading import CommandError
 
 FILES: Final = {
@@ -33,10 +35,12 @@ def new_layer(
     directory: Annotated[
         str, Option(metavar="FOLDER", help="Where the package's folder is made.")
     ] = ".",
+    as_json: AsJson = False,
 ) -> None:
     """Write the skeleton of a backend's package: entry point, five methods, tests, CI.
 
-    It passes its own lint and type checks; its tests fail until the five methods are written.
+    It passes its own lint and type checks; its tests fail until the five methods are written. Exit
+    status: 0 written, 1 the folder cannot be written, 2 the name cannot be used, or is there.
     """
     words = words_for(name)
     folder = Path(directory, f"fast-channels-{name}")
@@ -51,6 +55,10 @@ def new_layer(
         (folder / filled("src/{package}/py.typed", words)).touch()
     except OSError as error:
         raise CommandError(f"cannot write {folder}: {error}", status=1) from error
+    if as_json:
+        written = sorted(str(path) for path in folder.rglob("*") if path.is_file())
+        print(json.dumps({"folder": str(folder), "files": written}, indent=2))
+        return
     print(
         f"{folder} is there. Write the five methods in {filled('src/{package}/backend.py', words)}"
         f"; in a virtual environment:\n\n  cd {folder}\n  pip install --editable . --group dev\n"

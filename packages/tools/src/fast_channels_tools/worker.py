@@ -34,6 +34,7 @@ def worker(
     """Run the handlers of channels: each message reaches one worker.
 
     SIGTERM or Ctrl+C: takes nothing more, and ends when what runs has finished; again: ends now.
+    Exit status: 0 stopped, 1 the broker cannot be reached, 2 the command line is wrong.
     """
     loaded = load_application(application)
     found = find_layer(layer)

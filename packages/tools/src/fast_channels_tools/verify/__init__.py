@@ -12,9 +12,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from typer import Argument, Option
+from typer import Option
 
 from fast_channels.exceptions import FastChannelsError
+from fast_channels_tools.connecting import AsJson, Url
 from fast_channels_tools.loading import CommandError
 
 from .report import as_json_object, show
@@ -22,7 +23,7 @@ from .target import Target
 
 
 def verify(
-    url: Annotated[str, Argument(metavar="URL", help="As for register_channel_layer.")],
+    url: Url,
     only: Annotated[
         str, Option(metavar="TEXT", help="Try only clauses with this in their name.")
     ] = "",
@@ -37,7 +38,7 @@ def verify(
     redelivers: Annotated[
         bool, Option("--redelivers", help="Claim: a job whose worker is gone goes to another.")
     ] = False,
-    as_json: Annotated[bool, Option("--json", help="A report for programs, on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try every promise of a layer against a live broker, and report which hold.
 

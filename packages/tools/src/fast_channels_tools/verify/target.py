@@ -13,6 +13,7 @@ from fast_channels.layers import (
     PresenceLayer,
 )
 from fast_channels.layers.discovery import load_layer, source_of
+from fast_channels_tools.connecting import resolved, shown
 from fast_channels_tools.layers import powers_of
 
 
@@ -37,6 +38,7 @@ class Target:
     @classmethod
     def of(cls, url: str, patience: float, order_per_topic: bool, redelivers: bool) -> Self:
         """Return the target of the URL (or name); raises what ``register_channel_layer`` does."""
+        url = resolved(url)
         layer = ChannelLayerRegistry().register("verified", url)
         base = layer if isinstance(layer, BaseChannelLayer) else None
         powers = powers_of(layer)
@@ -69,8 +71,7 @@ class Target:
     @property
     def shown_url(self) -> str:
         """The URL without its password."""
-        password = urlsplit(self.url).password if "://" in self.url else None
-        return self.url.replace(f":{password}@", ":***@") if password else self.url
+        return shown(self.url)
 
     def build(self, **options: Any) -> ChannelLayer:
         """Return a new layer with these options."""

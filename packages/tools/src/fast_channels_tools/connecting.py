@@ -1,0 +1,170 @@
+"""What commands that speak to a broker share: its URL, the layer's prefix and its keys.
+
+No text made here has a password.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import re
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Self, TypeVar
+from urllib.parse import unquote
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+from typer import Argument, Option
+
+from fast_channels.exceptions import FastChannelsError, InvalidChannelLayerError
+from fast_channels.layers import ChannelLayer, ChannelLayerRegistry
+
+from .loading import CommandError
+
+T = TypeVar("T")
+
+KEYS: Final = "FAST_CHANNELS_ENCRYPTION_KEYS"
+"""The variable that holds what the application gives as ``encryption_keys``, with spaces between.
+
+Not an option: everybody on the machine sees the command line of a process.
+"""
+
+VARIABLE: Final = "env:"
+
+_SILENCE: Final = logging.NullHandler()
+
+Url = Annotated[
+    str,
+    Argument(
+        metavar="URL",
+        help="As for register_channel_layer; env:NAME takes it from that variable.",
+        show_default=False,
+    ),
+]
+Prefix = Annotated[
+    str,
+    Option(metavar="NAME", envvar="FAST_CHANNELS_PREFIX", help="That of the application's layer."),
+]
+AsJson = Annotated[bool, Option("--json", help="For programs, on stdout.")]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where layers are made, and how: what the application's own layer is made with."""
+
+    url: str = field(repr=False)
+    prefix: str = "fc"
+    keys: tuple[str, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, url: str, prefix: str, environ: Mapping[str, str] = os.environ) -> Self:
+        """Return it; raises ``CommandError`` for a variable that is not set."""
+        return cls(resolved(url, environ), prefix, tuple(environ.get(KEYS, "").split()))
+
+    @property
+    def name(self) -> str:
+        """What the entry point of the layer is called."""
+        return self.url.partition("://")[0].lower()
+
+    @property
+    def shown(self) -> str:
+        """The URL for people: without a password or token."""
+        return shown(self.url)
+
+    @property
+    def user(self) -> str | None:
+        """Who the URL says we are."""
+        user, colon, _ = _before_host(self.url).partition(":")
+        return (unquote(user) or None) if colon else None
+
+    def hide(self, text: str) -> str:
+        """Return the text without the URL's password."""
+        secret = _before_host(self.url).partition(":")[2] or _before_host(self.url)
+        for form in {secret, unquote(secret)} - {""}:
+            text = text.replace(form, "***") if len(form) > 3 else text
+        return text
+
+    def layer(self, **options: Any) -> ChannelLayer:
+        """Return a new layer, as an application that registers it has one.
+
+        Raises what ``register_channel_layer`` raises.
+        """
+        keys = {"encryption_keys": list(self.keys)} if self.keys else {}
+        return ChannelLayerRegistry().register(
+            "used", self.url, prefix=self.prefix, **keys, **options
+        )
+
+
+def resolved(url: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Return the URL, from a variable if it says so."""
+    name = url.removeprefix(VARIABLE)
+    if name == url:
+        return url
+    if not environ.get(name):
+        raise CommandError(f"the variable {name!r} is not set; it has to hold the URL of a layer")
+    return environ[name]
+
+
+def shown(url: str) -> str:
+    """Return the URL without its password, wherever a URL may have one."""
+    scheme, mark, rest = url.partition("://")
+    access, at, place = rest.rpartition("@")
+    if at:
+        user, colon, _ = access.partition(":")
+        rest = f"{user}:***@{place}" if colon else f"***@{place}"
+    rest = re.sub(r"((?:password|token|secret)\w*=)[^&]*", r"\1***", rest, flags=re.IGNORECASE)
+    return f"{scheme}{mark}{rest}"
+
+
+def used(running: Awaitable[T]) -> T:
+    """Return what a command's coroutine does; broker's trouble is one line, and exit status 1.
+
+    ``KeyboardInterrupt`` comes through.
+    """
+
+    async def run() -> T:
+        return await running
+
+    try:
+        return asyncio.run(run())
+    except InvalidChannelLayerError as error:
+        raise CommandError(str(error)) from error
+    except FastChannelsError as error:
+        raise CommandError(str(error), status=1) from error
+    except (TypeError, ValueError) as error:
+        raise CommandError(str(error)) from error
+
+
+def quiet() -> None:
+    """What a layer logs is not shown: the command tells of it itself."""
+    logging.getLogger("fast_channels").addHandler(_SILENCE)
+
+
+def bar(*columns: ProgressColumn) -> Progress:
+    """Return a progress bar on stderr, which nobody sees unless that is a terminal."""
+    console = Console(stderr=True)
+    shapes = (TextColumn("{task.description}"), BarColumn(), *columns)
+    return Progress(*shapes, console=console, transient=True, disable=not console.is_terminal)
+
+
+def line(value: Mapping[str, Any]) -> str:
+    """Return one line of JSON; bytes, which JSON has not, as text."""
+    return json.dumps(value, ensure_ascii=False, default=_as_text)
+
+
+async def closed(*layers: ChannelLayer, seconds: float) -> None:
+    """The layers are closed, or have not managed it in so many seconds."""
+    with suppress(TimeoutError, FastChannelsError):
+        async with asyncio.timeout(seconds):
+            await asyncio.gather(*(layer.close() for layer in layers))
+
+
+def _before_host(url: str) -> str:
+    """Return what stands before the ``@``: user and password, or a token."""
+    return url.partition("://")[2].rpartition("@")[0]
+
+
+def _as_text(value: object) -> str:
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)

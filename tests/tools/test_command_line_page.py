@@ -1,0 +1,77 @@
+"""docs/command-line.md: what it says can be typed, and it says all that can be typed."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from tests.redis import servers as redis
+from tests.workspace.test_readme import ROOT, blocks_of
+
+from fast_channels_tools.command import cli
+
+from .commands import here, run
+
+pytestmark = pytest.mark.timeout(90)
+
+PAGE = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
+COMMANDS: dict[str, Any] = typer.main.get_group(cli).commands  # type: ignore[assignment]  # Typer's
+SECTIONS = dict(re.findall(r"^## ([a-z-]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+
+
+def commands_on_the_page() -> list[str]:
+    """Return the lines of its shell blocks that are to run."""
+    lines: list[str] = []
+    for block in blocks_of(PAGE):
+        if block.language == "sh" and not re.match(r"no-run: *\S", block.note):
+            lines += block.code.splitlines()
+    return lines
+
+
+def test_every_command_has_a_section_and_a_line_in_the_table() -> None:
+    assert SECTIONS.keys() == COMMANDS.keys()
+    assert re.findall(r"^\| \[`([a-z-]+)`\]\(#\1\)", PAGE, re.MULTILINE) == list(SECTIONS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_section_names_every_option_and_no_other(name: str) -> None:
+    there = {option for each in COMMANDS[name].params for option in each.opts if "--" in option}
+    common = {"--prefix", "--json"}  # told once, for all commands
+    told = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", SECTIONS[name]))
+    assert there - common <= told
+    assert told <= there | {"--json"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_section_and_the_help_tell_the_exit_status(name: str) -> None:
+    assert "xit status" in SECTIONS[name]
+    done = here(name, "--help")
+    assert done.returncode == 0
+    assert "Exit status" in " ".join(done.stdout.split())
+
+
+def test_every_command_that_ends_by_itself_takes_json() -> None:
+    without = {
+        name
+        for name, each in COMMANDS.items()
+        if not any("--json" in option.opts for option in each.params)
+    }
+    assert without == {"worker", "demo"}
+
+
+@pytest.mark.parametrize("line", commands_on_the_page())
+def test_a_command_on_the_page_runs(
+    line: str,
+    redis_server: redis.Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = line.replace("redis://localhost", redis_server.url)
+    program, *words = shlex.split(line, comments=True)
+    assert program == "fast-channels"
+    done = (run if "verify" in words else here)(*words)  # pytest is no guest of pytest
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert done.stdout
