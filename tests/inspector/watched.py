@@ -1,8 +1,8 @@
-"""The application that test_inspector_browser.py serves: two layers, the inspector, and knobs."""
+"""The application that test_inspector_browser.py serves: layers, the inspector, and knobs."""
 
 import os
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 
 from fast_channels import register_channel_layer
 from fast_channels.layers import HistoryPolicy, channel_layers
@@ -10,15 +10,14 @@ from fast_channels_tools.inspector import inspector
 
 if os.environ.get("LAYERS") != "none":
     kept = {"kept.*": HistoryPolicy(keep=100, ttl=60.0)}
-    register_channel_layer("default", "memory://", history=kept, capacity=5)
+    register_channel_layer("default", "memory://", history=kept)
+    register_channel_layer("small", "memory://small", capacity=5)
     if "REDIS" in os.environ:
         register_channel_layer("other", os.environ["REDIS"], send_timeout=1.0)
 
-allowed = True
-
 
 async def may_look(scope) -> bool:
-    return allowed
+    return os.environ.get("ALLOWED") != "no"
 
 
 app = FastAPI()
@@ -46,10 +45,3 @@ async def send(alias: str, group: str, request: Request, times: int = 1) -> None
     message = await request.json()
     for _ in range(times):
         await channel_layers.require(alias).group_send(group, message)
-
-
-@app.post("/allow/{yes}")
-async def allow(yes: bool) -> Response:
-    global allowed
-    allowed = yes
-    return Response()

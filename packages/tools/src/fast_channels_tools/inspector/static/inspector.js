@@ -49,21 +49,30 @@ function showConnection(state) {
   if (state !== "online") Object.values(plots).forEach((plot) => plot.halt());
 }
 
-feed.on("state", async (state) => {
+feed.on("state", (state) => {
   showConnection(state);
-  if (state === "online") {
-    tellWishes();
-    return;
+  if (state === "online") tellWishes();
+  else if (state === "offline") {
+    notice("The server does not answer. The page goes on by itself when it is back.");
+    askWhy();
   }
-  notice("The server does not answer. The page goes on by itself when it is back.");
-  // A browser does not tell why a WebSocket was refused, but it tells that of the page.
+});
+
+let asking = 0;
+
+/** A browser does not tell why a WebSocket was refused, but it tells that of the page. */
+async function askWhy() {
+  clearTimeout(asking);
   const answer = await fetch("", { method: "HEAD", cache: "no-store" }).catch(() => null);
-  if (answer?.status === 403 && feed.state !== "online") {
+  if (feed.state !== "offline") return;
+  if (answer?.status === 403) {
     feed.close();
     tail.close();
     notice("You may not look at this any more. Log in again, and load the page anew.");
+  } else {
+    asking = setTimeout(askWhy, 3_000);
   }
-});
+}
 
 feed.on("message", (content) => {
   if (content?.kind === "hello") {
@@ -218,7 +227,7 @@ function showLayers(layers, shown) {
   buttons.forEach((button, index) => {
     const state = layers[index].health?.state ?? "asking";
     button.dataset.state = state;
-    button.querySelector(".verdict").textContent = { good: ", hears", bad: ", is deaf" }[state] ?? "";
+    button.querySelector(".verdict").textContent = { good: " hears", bad: " is deaf" }[state] ?? "";
     if (aliases[index] === shown) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
   });
