@@ -11,11 +11,12 @@ BROKER ?=
 VENV := .venv
 SETUP := $(PYTHON) scripts/setup.py
 PYTEST := $(VENV)/bin/python -m pytest
+DOCS := test_readme.py test_blocks.py test_site.py
 # The theme's word about its future is for who chooses a theme, not for who reads a build.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all chaos mutants check lint types guards docs docs-serve docs-check isolate fmt bench clean python tools
+.PHONY: help setup demo test test-all chaos mutants check lint types guards docs docs-serve docs-check screenshots isolate fmt bench clean python tools
 
 help: ## list these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -54,7 +55,11 @@ types: tools ## mypy and pyright, both strict, over every package
 	$(VENV)/bin/pyright --warnings
 
 guards: tools ## import direction, import purity, versions, module sizes
-	$(PYTEST) -q tests/workspace --ignore tests/workspace/test_readme.py
+	$(PYTEST) -q tests/workspace $(addprefix --ignore tests/workspace/,$(DOCS))
+
+screenshots: tools ## make the pictures of the documentation anew
+	@$(SETUP) browser
+	$(VENV)/bin/python scripts/screenshots.py
 
 isolate: tools ## build every backend's wheel and import each alone, in an empty environment
 	$(PYTEST) -q tests/examples/test_isolation.py
@@ -67,8 +72,8 @@ docs-serve: python ## show the documentation site while one writes
 	@$(SETUP) docs
 	$(MKDOCS) serve --livereload
 
-docs-check: tools ## run the Python blocks of the documentation, look up its commands and links
-	$(PYTEST) -q tests/workspace/test_readme.py
+docs-check: tools ## run the documentation's blocks, look up its commands, links and tests, build its site
+	$(PYTEST) -q $(addprefix tests/workspace/,$(DOCS))
 
 fmt: tools ## format the code and apply the safe fixes
 	$(VENV)/bin/ruff check --fix-only .

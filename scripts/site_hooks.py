@@ -39,6 +39,8 @@ def page_of(path: str) -> str | None:
     """Return the page of the site that holds what is at this path of the repository, if it can."""
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
+    if path == "README.md":
+        return "index.md"
     known = pages_from_elsewhere()
     if path in known:
         return known[path]

@@ -24,7 +24,8 @@ from fast_channels.layers import BaseChannelLayer, channel_layers, unregister_ch
 from .conftest import Make
 from .servers import Server, free_port
 
-PAGE = (Path(__file__).parents[2] / "docs" / "postgres-database.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "postgres-database.md").read_text(encoding="utf-8")
 URL = "postgresql://app:secret@localhost/app"
 
 
@@ -126,3 +127,23 @@ async def test_the_programs_of_the_page_send_when_they_commit(
     program = program.replace("{}", server.url.partition("//")[2])
     await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], check=True)
     assert (await soon(layer.receive(channel)))["id"] == 2
+
+
+async def test_the_sql_of_every_page_runs(server: Server, make: Make) -> None:
+    await make(server.url).migrate()
+    pages = [path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))]
+    blocks = [
+        sql for page in pages for sql in re.findall(r"^```sql\n(.*?)^```$", page, re.M | re.S)
+    ]
+    assert len(blocks) > 3
+    connection = await asyncpg.connect(server.url)
+    if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = 'app'"):
+        await connection.execute("CREATE ROLE app")
+    for sql in blocks:
+        async with connection.transaction():
+            await connection.execute("CREATE TABLE orders (id int, status text)")
+            await connection.execute(sql)
+            await connection.execute(
+                "DROP TABLE orders CASCADE; DROP FUNCTION IF EXISTS push_order"
+            )
+    await connection.close()

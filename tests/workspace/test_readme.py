@@ -6,62 +6,26 @@ warnings as errors. A comment on the line before the fence changes that:
 ``<!-- continues -->``: the block goes on where the one before it on the page ended.
 ``<!-- no-run: reason -->``: it does not run, and the page's source says why.
 
-Shell blocks do not run, but the make targets that they and the text name have to exist.
+A block that only includes a step of the tutorial is run by ``tests/examples``. Blocks in other
+languages are looked at by ``test_blocks``.
 """
 
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted(
-    [
-        ROOT / "README.md",
-        *ROOT.glob("docs/**/*.md"),
-        *ROOT.glob("packages/*/README.md"),
-        *ROOT.glob("examples/*/README.md"),
-    ],
-)
-OTHER_PAGES = sorted([ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("changes/*.md")])
-SHELLS = ("sh", "bash", "shell", "console")
+from .pages import FENCED, OTHER_PAGES, PAGES, ROOT, SHELLS, blocks_of, relative
 
-FENCED = re.compile(
-    r"^(?:<!-- *(?P<note>.*?) *-->\n)?^```(?P<language>[\w+-]*)[^\n]*\n(?P<code>.*?)^```$",
-    re.MULTILINE | re.DOTALL,
-)
 MAKE = re.compile(r"\bmake((?: +[^\s&|;]+)+)")
+STEPS = "examples/tutorial/"
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)[^)]*\)")
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: what it is written in, its code, and the page's line of its first line."""
-
-    language: str
-    code: str
-    line: int
-    note: str = ""
 
 
 class PageError(Exception):
     """A page asks for something that this reader does not know."""
-
-
-def blocks_of(text: str) -> list[Block]:
-    """Return a page's fenced blocks in order."""
-    return [
-        Block(
-            match["language"],
-            match["code"],
-            text.count("\n", 0, match.start("code")) + 1,
-            match["note"] or "",
-        )
-        for match in FENCED.finditer(text)
-    ]
 
 
 def programs_of(text: str) -> dict[int, str]:
@@ -70,6 +34,8 @@ def programs_of(text: str) -> dict[int, str]:
     last = None
     for block in blocks_of(text):
         if block.language != "python" or re.match(r"no-run: *\S", block.note):
+            continue
+        if block.snippets and all(path.startswith(STEPS) for path in block.snippets):
             continue
         if block.note == "continues" and last is not None:
             program = programs.pop(last)
@@ -97,11 +63,6 @@ def make_targets_named(text: str) -> set[str]:
     code = re.sub(r"(^|\s)#.*", "", "\n".join([*shell, *inline]), flags=re.MULTILINE)
     words = [word for arguments in MAKE.findall(code) for word in arguments.split()]
     return {word for word in words if re.fullmatch(r"[a-z][a-z-]*", word)}
-
-
-def relative(page: Path) -> str:
-    """Return the page's path within the repository."""
-    return page.relative_to(ROOT).as_posix()
 
 
 PROGRAMS = [

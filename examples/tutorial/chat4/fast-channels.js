@@ -1,0 +1,1 @@
+../../../clients/js/fast-channels.js
