@@ -67,6 +67,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("layers.membership", "layers.presence.tracker", "layers.control", "layers.sending"),
     ("layers.tracing",),
     (
+        "layers.framing",
         "layers.session",
         "layers.sessions",
         "layers.health",

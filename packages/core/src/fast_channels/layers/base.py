@@ -3,9 +3,8 @@
 import asyncio
 import os
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from threading import get_ident
 from typing import Any, Final, Unpack
 
@@ -16,13 +15,12 @@ from fast_channels.layers.codec import (
     FRAGMENT,
     OVERHEAD,
     Entry,
-    Frames,
-    OpenFrames,
     encode_entries,
 )
 from fast_channels.layers.compat import ChannelsNames
 from fast_channels.layers.counters import Durations
 from fast_channels.layers.fragments import split
+from fast_channels.layers.framing import frame_maker
 from fast_channels.layers.health import Health, examine
 from fast_channels.layers.history import check_id, decode_since
 from fast_channels.layers.history.kept import KeptGroups
@@ -75,7 +73,7 @@ class BaseChannelLayer(ChannelsNames, KeptGroups, GroupViews):
                 **options,
             }
         )
-        self._make_frames = _frame_maker(self.options)
+        self._make_frames = frame_maker(self.options)
         self._unnumbered = new_node()
         """Named in frames that ``frames_for`` makes: numbers are for those of a session."""
         # Sending what was accepted may take the timeout, and so may saying goodbye.
@@ -376,20 +374,6 @@ class BaseChannelLayer(ChannelsNames, KeptGroups, GroupViews):
     def publishing(self) -> Durations:
         """How long the broker took for each batch since the layer was made."""
         return self._sessions.counted().publishing
-
-
-def _frame_maker(options: LayerOptions) -> Callable[[], Frames]:
-    """Return what makes the frames of a session; loads the cipher only where it is asked for."""
-    if options.encryption_keys is None:
-        return OpenFrames
-    try:
-        from fast_channels.layers.sealing import SealedFrames
-    except ImportError as error:
-        raise InvalidChannelLayerError(
-            "encryption_keys needs the package cryptography, which cannot be imported "
-            f"({error}); run: pip install 'fast-channels[crypto]'"
-        ) from error
-    return partial(SealedFrames, options.encryption_keys, options.accept_plain)
 
 
 def _in_child() -> None:
