@@ -9,7 +9,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pamqp import commands
 from pamqp.base import Frame
@@ -112,14 +112,14 @@ class Channel:
         for method in methods:
             if method.synchronous and not getattr(method, "nowait", False):
                 reply = self._loop.create_future()
-                reply.add_done_callback(_retrieve)
+                reply.add_done_callback(retrieve)
                 self._replies.append(reply)
         self.tell(*methods)
         return reply
 
     def order(self, *methods: Frame) -> None:
         """Send methods whose answer nobody waits for."""
-        self.ask(*methods).add_done_callback(_retrieve)
+        self.ask(*methods).add_done_callback(retrieve)
 
     def tell(self, *methods: Frame) -> None:
         """Send methods that have no answer."""
@@ -133,7 +133,7 @@ class Channel:
         ``mark`` is how the properties of one end that has to find a queue.
         """
         publishing = Publishing(self._loop, mark)
-        publishing.done.add_done_callback(_retrieve)
+        publishing.done.add_done_callback(retrieve)
         if self.ended is not None:
             publishing.done.set_exception(_copy(self.ended))
         return publishing
@@ -316,7 +316,7 @@ def _copy(error: Exception) -> Exception:
     return copy
 
 
-def _retrieve(done: "asyncio.Future[Frame | Delivery] | asyncio.Future[None]") -> None:
+def retrieve(done: "asyncio.Future[Any]") -> None:
     """Mark the error as seen: perhaps nobody waits for it."""
     if not done.cancelled():
         done.exception()

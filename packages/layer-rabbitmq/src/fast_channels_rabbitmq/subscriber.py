@@ -22,6 +22,7 @@ from fast_channels_rabbitmq.channel import (
     ConnectionLost,
     Delivery,
     Refused,
+    retrieve,
 )
 from fast_channels_rabbitmq.connection import Connection
 from fast_channels_rabbitmq.publisher import STEP_SECONDS, answered, declare_exchange
@@ -33,6 +34,10 @@ come often enough to be signs of life."""
 PATIENCE: Final = 2.0
 """Seconds for which a subscription is tried again when connections end over it."""
 
+BINDERS: Final = 2
+"""Channels that the bindings are spread over: a server carries out what each says beside what the
+others say."""
+
 BINDING_SECONDS: Final = 0.001
 """What a binding may take, some seven times what it costs a server that has nothing else to do."""
 
@@ -43,7 +48,7 @@ class Subscriber:
     def __init__(
         self, link: Link[Connection], inbox: Inbox, exchange: str, queue_arguments: dict[str, Any]
     ) -> None:
-        self._link = link
+        self.link = link
         self._inbox = inbox
         self._exchange = exchange
         self._arguments = queue_arguments
@@ -55,6 +60,13 @@ class Subscriber:
         """Several while one connection is tried beside another."""
         link.prepare = self._prepare
         link.came_back = self._came_back
+
+    @property
+    def queue(self) -> str | None:
+        """Our queue, while there is one: as a routing key it leads to this process alone."""
+        connection = self.link.connection
+        queue = None if connection is None else self._queues.get(connection)
+        return None if queue is None else queue.name
 
     def start(self, connection: Connection) -> None:
         """What comes is delivered from now on, beginning with what was held."""
@@ -98,7 +110,7 @@ class Subscriber:
     async def _confirmed(self, topics: list[str]) -> None:
         began = time.monotonic()
         while True:
-            connection = await self._link.ready()
+            connection = await self.link.ready()
             # What is being prepared beside it has to know of them, too.
             bindings = {here: queue.bind(topics) for here, queue in self._queues.items()}
             try:
@@ -114,7 +126,7 @@ class Subscriber:
                     raise
                 await asyncio.sleep(0)
             else:
-                if connection is self._link.connection:
+                if connection is self.link.connection:
                     return
 
     # --- repair -------------------------------------------------------------------------------
@@ -123,7 +135,7 @@ class Subscriber:
         """The connection has a queue that is bound to every topic."""
         self._queues = {here: queue for here, queue in self._queues.items() if here.lost is None}
         name = f"{self._exchange}.{os.urandom(9).hex()}"
-        queue = _Queue(connection.channel(), self._exchange, name)
+        queue = _Queue(connection, self._exchange, name)
         await answered(queue.declare(self._arguments), connection)
         self._queues[connection] = queue
         bound = queue.bind(list(self._topics))  # those that come later are bound as they come
@@ -131,7 +143,6 @@ class Subscriber:
         await answered(queue.consume(), connection)
         gone = BackendUnavailable(f"{connection.name} has no queue of ours any more")
         queue.channel.on_cancelled = lambda _: connection.abort(gone)
-        queue.channel.on_ended = connection.abort
 
     def _came_back(self, connection: Connection, cause: Exception) -> None:
         """Tell of the gap, then of what came meanwhile."""
@@ -158,12 +169,15 @@ class Subscriber:
 class _Queue:
     """The queue of one connection."""
 
-    def __init__(self, channel: Channel, exchange: str, name: str) -> None:
-        self.channel = channel
+    def __init__(self, connection: Connection, exchange: str, name: str) -> None:
+        self.channel = connection.channel()
+        self._binders = [connection.channel() for _ in range(BINDERS)]
         self._exchange = exchange
-        self._name = name
+        self.name = name
         self._held: list[Delivery] = []
-        channel.on_delivery = self._held.append
+        self.channel.on_delivery = self._held.append
+        for channel in (self.channel, *self._binders):
+            channel.on_ended = connection.abort
 
     def flow(self, deliver: Any) -> None:
         """Hand on what came so far, and from now on."""
@@ -173,20 +187,42 @@ class _Queue:
             deliver(delivery)
 
     def declare(self, arguments: dict[str, Any]) -> "asyncio.Future[Any]":
-        """The exchange and the queue are there when the future is done."""
+        """The exchange leads to the queue by its own name when the future is done."""
         return self.channel.ask(
             declare_exchange(self._exchange),
             commands.Queue.Declare(
-                0, self._name, exclusive=True, auto_delete=True, arguments=arguments
+                0, self.name, exclusive=True, auto_delete=True, arguments=arguments
             ),
+            commands.Queue.Bind(0, self.name, self._exchange, self.name),
         )
 
     def consume(self) -> "asyncio.Future[Any]":
         """What is in the queue comes; nothing is acknowledged: who is gone has lost it anyway."""
-        return self.channel.ask(commands.Basic.Consume(0, self._name, "groups", no_ack=True))
+        return self.channel.ask(commands.Basic.Consume(0, self.name, "groups", no_ack=True))
 
     def bind(self, topics: Collection[str]) -> "asyncio.Future[Any]":
-        """What is published to the topics comes into the queue when the future is done.
+        """What is published to the topics comes into the queue when the future is done."""
+        asked = [self._bind(channel, some) for channel, some in self._shares(topics)]
+        bound: asyncio.Future[Any] = asked[0] if len(asked) == 1 else asyncio.gather(*asked)
+        bound.add_done_callback(retrieve)
+        return bound
+
+    def unbind(self, topics: Collection[str]) -> None:
+        """What is published to the topics does not come into the queue any more, soon."""
+        for channel, some in self._shares(topics):
+            channel.order(
+                *(commands.Queue.Unbind(0, self.name, self._exchange, topic) for topic in some)
+            )
+
+    def _shares(self, topics: Collection[str]) -> Iterable[tuple[Channel, list[str]]]:
+        """Return the topics by channel; one topic always has the same, which keeps the order."""
+        shares: dict[Channel, list[str]] = {}
+        for topic in topics:
+            shares.setdefault(self._binders[hash(topic) % BINDERS], []).append(topic)
+        return shares.items()
+
+    def _bind(self, channel: Channel, topics: list[str]) -> "asyncio.Future[Any]":
+        """Bind on that channel; at least one topic.
 
         Only one binding in ``SYNC`` is answered, and all are written at once: what makes one after
         another slow is the waiting.
@@ -196,17 +232,8 @@ class _Queue:
         some: list[Frame] = []
         for number, topic in enumerate(topics, 1):
             silent = number % SYNC != 0 and number != last
-            some.append(commands.Queue.Bind(0, self._name, self._exchange, topic, silent))
+            some.append(commands.Queue.Bind(0, self.name, self._exchange, topic, silent))
             if not silent:
-                reply = self.channel.ask(*some)
+                reply = channel.ask(*some)
                 some = []
-        if not last:
-            reply.set_result(None)
         return reply
-
-    def unbind(self, topics: Collection[str]) -> None:
-        """What is published to the topics does not come into the queue any more, soon."""
-        if topics:
-            self.channel.order(
-                *(commands.Queue.Unbind(0, self._name, self._exchange, topic) for topic in topics)
-            )
