@@ -193,10 +193,11 @@ class Node:
             f' binary:longest_common_prefix([N, <<"{beginning}">>]) =:= {len(beginning)}], ok.'
         )  # fmt: skip
 
-    def delete_exchange(self, name: str) -> None:
-        """The exchange is deleted, as an operator would."""
+    def delete_exchange(self, name: str, *, again: bool = False) -> None:
+        """The exchange is deleted, as an operator would; and perhaps made again at once."""
         resource = f'{{resource, <<"/">>, exchange, <<"{name}">>}}'
-        self.ask(f'rabbit_exchange:delete({resource}, false, <<"kit">>).')
+        made = f', rabbit_exchange:declare({resource}, direct, true, false, false, [], <<"kit">>)'
+        self.ask(f'rabbit_exchange:delete({resource}, false, <<"kit">>){made if again else ""}.')
 
     def queues(self) -> list[str]:
         """Return the names of the queues."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import Backend, Inbox, Link, Publication, WorkerQueues
 from fast_channels_rabbitmq.connection import Connection
+from fast_channels_rabbitmq.probe import Probe
 from fast_channels_rabbitmq.publisher import Publisher, logger
 from fast_channels_rabbitmq.queues import RabbitMQJob, RabbitMQQueues
 from fast_channels_rabbitmq.registry import Registry
@@ -62,6 +63,7 @@ class RabbitMQBackend(Backend):
         self._links: list[Link[Connection]] = []
         self._publisher: Publisher | None = None
         self._subscriber: Subscriber | None = None
+        self._probe: Probe | None = None
         self._jobs: RabbitMQQueues | None = None
         self._closing = asyncio.Lock()
 
@@ -90,6 +92,7 @@ class RabbitMQBackend(Backend):
         if listening.connection is not None:
             subscriber.start(listening.connection)
         self._subscriber = subscriber
+        self._probe = Probe(loop, self._exchange, publisher, subscriber)
 
     async def close(self) -> None:
         """The connections are gone; jobs that were taken and not finished are back."""
@@ -98,10 +101,12 @@ class RabbitMQBackend(Backend):
                 self._jobs.close()
             if self._publisher is not None:
                 self._publisher.close()
+            if self._probe is not None:
+                self._probe.close()
             for link in self._links:
                 await link.close()
             self._links = []
-            self._publisher = self._subscriber = self._jobs = None
+            self._publisher = self._subscriber = self._probe = self._jobs = None
 
     async def subscribe(self, topics: Collection[str], /) -> None:
         """The server puts what is published to the topics into our queue."""
