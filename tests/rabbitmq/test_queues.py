@@ -116,6 +116,21 @@ async def test_a_queue_keeps_the_capacity_that_it_was_made_with(node: Node, make
         await large.send("jobs", {"type": "job"})
 
 
+@pytest.mark.parametrize("queue_type", ["classic", "quorum"])
+async def test_jobs_that_expire_are_counted_once_by_one_of_the_processes(
+    node: Node, make: Make, queue_type: str
+) -> None:
+    here, there = (make(node.url, queue_type=queue_type, expiry=0.05) for _ in range(2))
+    await there.send("other", {"type": "job"})
+    for number in range(3):
+        await here.send("jobs", {"type": "job", "n": number})
+    await until(lambda: here.stats()["expired"] + there.stats()["expired"] == 4)
+    lasting = make(node.url, queue_type=queue_type)
+    await lasting.send("jobs", {"type": "last"})
+    assert await soon(there.receive("jobs")) == {"type": "last"}
+    assert sum(layer.stats()["expired"] for layer in (here, there, lasting)) == 4
+
+
 async def test_many_workers_share_two_connections_a_process(
     node: Node, make: Make, prefix: str
 ) -> None:

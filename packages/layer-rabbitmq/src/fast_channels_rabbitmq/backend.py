@@ -148,6 +148,14 @@ class Queues:
     def __init__(self, backend: RabbitMQBackend) -> None:
         self._backend = backend
 
+    @property
+    def expired(self) -> int:
+        """Jobs that nobody took in time, as far as this process was told."""
+        try:
+            return self._backend.jobs.expired
+        except BackendUnavailable:
+            return 0
+
     async def put(self, queue: str, payload: bytes, expires_in: float, /) -> None:
         """The job is last in its queue."""
         await self._backend.jobs.put(queue, payload, expires_in)

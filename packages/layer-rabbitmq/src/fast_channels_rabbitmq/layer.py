@@ -8,6 +8,7 @@ from fast_channels_rabbitmq.backend import (
     PATIENCE,
     QUEUE_BYTES,
     QUEUE_LENGTH,
+    Queues,
     RabbitMQBackend,
 )
 from fast_channels_rabbitmq.urls import OPTIONS, parse_servers
@@ -65,6 +66,19 @@ class RabbitMQChannelLayer(BaseChannelLayer):
             patience=min(PATIENCE, self.options.send_timeout * 0.6),
             **self._limits,
         )
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the layer was made, and what it holds now.
+
+        ``expired`` has the jobs, too, of which the server told this process that they expired; of
+        each it tells one of the processes that use worker queues.
+        """
+        stats = super().stats()
+        for backend in self.open_backends:
+            queues = backend.queues
+            if isinstance(queues, Queues):
+                stats["expired"] += queues.expired
+        return stats
 
 
 def rabbitmq_layer(url: Any = None, *, hosts: Any = None, **options: Any) -> RabbitMQChannelLayer:

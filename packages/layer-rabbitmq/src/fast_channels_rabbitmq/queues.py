@@ -149,6 +149,11 @@ class RabbitMQQueues:
         self._marks = itertools.count(1)
         self._closed = False
 
+    @property
+    def expired(self) -> int:
+        """Jobs that nobody took in time, of any process, of which this one was told."""
+        return self._registry.expired.count
+
     async def put(self, queue: str, payload: bytes, expires_in: float) -> None:
         """The job is last in the queue."""
         if len(payload) > self._max_payload:
@@ -176,6 +181,8 @@ class RabbitMQQueues:
             if queue not in self._known:
                 await self._registry.make(connection, queue, self._capacity(queue))
                 self._known.add(queue)
+                if self._link.connection is not None:
+                    self._registry.expired.listen(self._link.connection)
             publishing = channel.publishing(mark)
             if channel.ended is None:
                 message = channel.message(publishing, address, properties, payload)[1]
@@ -202,6 +209,7 @@ class RabbitMQQueues:
                         there = await self._publisher.ready()
                         await self._registry.make(there, queue, self._capacity(queue))
                     takers.known.add(queue)
+                    self._registry.expired.listen(connection)
                 return await takers.take(queue)
             except Refused as error:
                 if error.code == ACCESS_REFUSED:

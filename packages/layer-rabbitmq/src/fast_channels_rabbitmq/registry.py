@@ -18,6 +18,7 @@ from fast_channels_rabbitmq.channel import (
     Refused,
 )
 from fast_channels_rabbitmq.connection import Connection
+from fast_channels_rabbitmq.expired import Expired
 from fast_channels_rabbitmq.publisher import address_of, answered
 
 SECONDS: Final = 3.0
@@ -34,6 +35,7 @@ class Registry:
         self._exchange = exchange
         self._names = f"{exchange}.queues"
         self._type = queue_type
+        self.expired = Expired(exchange)
 
     async def exists(self, connection: Connection, queue: str) -> bool:
         """Return whether there is a queue of that name."""
@@ -52,6 +54,7 @@ class Registry:
         await self._note(connection, queue)
         arguments = self._arguments(connection)
         arguments |= {"x-max-length": capacity, "x-overflow": "reject-publish"}
+        arguments |= self.expired.arguments
         try:
             await self._declare(connection, queue, arguments)
         except Refused as error:
