@@ -144,6 +144,8 @@ async def test_direct_and_group_messages_of_one_sender_keep_their_order(connect,
 
 async def test_ten_thousand_frames_are_handled_all_and_in_order(connect, layer, journal):
     class Consumer(AsyncWebsocketConsumer):
+        max_frame_rate = None
+
         groups = ["all"]
 
         async def receive(self, text_data=None, bytes_data=None):

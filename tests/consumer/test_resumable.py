@@ -249,6 +249,20 @@ async def test_a_client_has_so_many_groups_and_each_once(layer, connect):
     await subscribe(client, "d")
 
 
+async def test_the_layers_own_limit_of_groups_refuses_as_well(connect):
+    layer = InMemoryChannelLayer(max_groups=1)
+    channel_layers.register("default", layer)
+    client = await connect(Rooms)
+    await subscribe(client, "b")
+    say(client, "subscribe", "c")
+    assert (await heard(client))["code"] == "limit"
+    say(client, "unsubscribe", "b")
+    assert (await heard(client))["channels"] == "unsubscribed"
+    await subscribe(client, "c")
+    await client.end()
+    await layer.close()
+
+
 async def test_a_subscription_that_is_renewed_gives_each_message_once(layer, connect):
     client = await connect(Rooms)
     start = (await subscribe(client, "a"))["position"]

@@ -1,5 +1,7 @@
 """Accepting, refusing, sending and closing: what the server gets for each call."""
 
+import asyncio
+
 import pytest
 
 from fast_channels import AsyncWebsocketConsumer
@@ -273,11 +275,63 @@ async def test_a_frame_of_max_frame_size_is_received(connect, journal):
     await journal.until(lambda: journal == [10, 10])
 
 
-async def test_ten_megabytes_are_received_where_nothing_says_otherwise(connect, journal):
+@pytest.mark.parametrize("frame", ["x" * 1_048_577, bytes(1_048_577)], ids=["text", "bytes"])
+async def test_a_frame_above_one_mebibyte_closes_where_nothing_says_otherwise(connect, frame):
+    client = await connect(AsyncWebsocketConsumer)
+    client.says(frame)
+    assert await client.ended() is None
+    assert client.close["code"] == 1009
+
+
+@pytest.mark.parametrize(
+    ("limit", "size"), [(AsyncWebsocketConsumer.max_frame_size, 1_048_576), (None, 10_000_000)]
+)
+async def test_a_frame_of_one_mebibyte_or_without_a_limit_of_any_size_is_received(
+    connect, journal, limit, size
+):
     class Consumer(AsyncWebsocketConsumer):
         async def receive(self, text_data=None, bytes_data=None):
             journal(len(bytes_data))
 
-    client = await connect(Consumer)
-    client.says(bytes(10_000_000))
-    await journal.has(10_000_000)
+    client = await connect(Consumer.as_asgi(max_frame_size=limit))
+    client.says(bytes(size))
+    await journal.has(size)
+
+
+# --- the rate of frames ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counting(journal):
+    """A consumer that writes down the numbers that its client says."""
+
+    class Counting(AsyncWebsocketConsumer):
+        async def receive(self, text_data=None, bytes_data=None):
+            journal(int(text_data))
+
+    return Counting
+
+
+@pytest.mark.parametrize("rate", [AsyncWebsocketConsumer.max_frame_rate, 10])
+async def test_frames_that_come_too_fast_wait_and_none_is_lost(connect, journal, counting, rate):
+    client = await connect(counting.as_asgi(max_frame_rate=rate))
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for number in range(rate + 1):
+        client.says(str(number))
+    await journal.has(rate)
+    assert loop.time() - began > 0.9  # the second began with the connection
+    assert journal == list(range(rate + 1))
+
+
+async def test_without_a_rate_nothing_waits(connect, journal, counting):
+    client = await connect(counting.as_asgi(max_frame_rate=None))
+    for number in range(20_000):
+        client.says(str(number))
+    await journal.has(19_999)
+
+
+async def test_a_rate_below_one_is_refused(layer):
+    communicator = WebsocketCommunicator(AsyncWebsocketConsumer.as_asgi(max_frame_rate=0), "/")
+    with pytest.raises(ValueError, match="max_frame_rate must be at least 1"):
+        await communicator.connect()

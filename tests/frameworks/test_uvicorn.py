@@ -21,7 +21,7 @@ class Echo(AsyncWebsocketConsumer):
 
 @pytest.mark.parametrize("frame", ["x" * 10_000_000, bytes(10_000_000)], ids=["text", "bytes"])
 async def test_a_frame_of_ten_megabytes_goes_there_and_back(serve, frame):
-    address = await serve(Echo.as_asgi())
+    address = await serve(Echo.as_asgi(max_frame_size=None))
     async with websockets.connect(f"ws://{address}/", max_size=None, compression=None) as socket:
         await socket.send(frame)
         assert await socket.recv() == frame

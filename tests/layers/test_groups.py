@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from fast_channels.exceptions import BackendUnavailable, ChannelNotFound
+from fast_channels.exceptions import BackendUnavailable, ChannelNotFound, TooManyGroups
+from fast_channels.layers import HistoryPolicy, InMemoryChannelLayer
+from fast_channels.layers.in_memory import memory_layer
 
 from .backends import LosingBackend, Make, frame, layers, node_of, packed
 from .clock import virtual_time
@@ -320,3 +322,37 @@ async def test_an_answer_that_nobody_waits_for_is_ignored(make: Make) -> None:
     answer = {"type": "answer", "number": 77, "error": ""}
     layer.backend.inbox.deliver(node_of(channel), frame(answer, "!"))
     assert await read_to_fence(layer, channel) == []
+
+
+# --- how many ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["kept by nobody", "durable"])
+async def test_a_channel_is_in_at_most_a_thousand_groups(durable: bool) -> None:
+    history = {"*": HistoryPolicy(keep=1)} if durable else None
+    layer = InMemoryChannelLayer(history=history)
+    channel = await layer.new_channel()
+    for number in range(1_000):
+        await layer.group_add(f"group.{number}", channel)
+    with pytest.raises(TooManyGroups, match="in 1000 groups already"):
+        await layer.group_add("one.more", channel)
+    assert layer.stats()["groups"] == 1_000
+    await layer.group_add("group.7", channel)  # it is there already
+    await layer.group_discard("group.7", channel)
+    await layer.group_add("one.more", channel)
+    await layer.group_add("one.more", await layer.new_channel())
+    await layer.close()
+
+
+async def test_who_adds_a_channel_of_another_process_is_told_of_its_too_many_groups() -> None:
+    here, there = [memory_layer("memory://groups", max_groups=2) for _ in range(2)]
+    channel = await there.new_channel()
+    for group in "ab":
+        await here.group_add(group, channel)
+    with pytest.raises(TooManyGroups, match=r"in 2 groups already.*max_groups"):
+        await here.group_add("c", channel)
+    with pytest.raises(TooManyGroups):
+        await here.group_add("d", channel, presence={"name": "Ann"})
+    assert await here.presence("d") == {}
+    for layer in (here, there):
+        await layer.close()

@@ -26,6 +26,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         "group_expiry": 86_400.0,
         "send_timeout": 5.0,
         "max_message_size": 1_048_576,
+        "max_groups": 1_000,
         "encryption_keys": None,
         "accept_plain": False,
         "linger": 2.0,
@@ -46,7 +47,7 @@ def test_an_unknown_option_is_an_error_that_lists_the_known_ones(kind: Any) -> N
 
 
 @pytest.mark.parametrize(
-    "option", ["capacity", "capacity_bytes", "max_message_size", "queue_capacity"]
+    "option", ["capacity", "capacity_bytes", "max_message_size", "max_groups", "queue_capacity"]
 )
 @pytest.mark.parametrize("value", [0, -1, 1.5, "5", True])
 def test_a_count_must_be_an_int_of_at_least_one(option: str, value: Any) -> None:

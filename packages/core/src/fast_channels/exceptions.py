@@ -9,6 +9,7 @@
     │   ├── HistoryLost                what was asked of a group's history is gone
     │   ├── LayerClosed                the layer was closed by hand
     │   ├── MessageTooLarge            above ``max_message_size``
+    │   ├── TooManyGroups              the channel is in ``max_groups`` groups already
     │   ├── InvalidFrame               a client's frame is not what the consumer reads
     │   ├── RouteNotFound              no route for a path, a channel or a type of scope
     │   └── InvalidChannelLayerError   the layer is unknown, misspelt, broken or unfit
@@ -73,6 +74,10 @@ class LayerClosed(FastChannelsError):
 
 class MessageTooLarge(FastChannelsError, Namesake):
     """The encoded message is larger than the layer's ``max_message_size`` (bytes)."""
+
+
+class TooManyGroups(FastChannelsError):
+    """The channel is a member of as many groups as the layer's ``max_groups`` allows."""
 
 
 class InvalidFrame(FastChannelsError, ValueError):

@@ -12,7 +12,12 @@ from typing import Any, Final, NamedTuple, cast
 from fast_channels.consumer.handlers import framework
 from fast_channels.consumer.resuming import check_layer, join_at
 from fast_channels.consumer.websocket import AsyncJsonWebsocketConsumer
-from fast_channels.exceptions import BackendUnavailable, HistoryLost, MessageTooLarge
+from fast_channels.exceptions import (
+    BackendUnavailable,
+    HistoryLost,
+    MessageTooLarge,
+    TooManyGroups,
+)
 from fast_channels.layers.names import check_group
 from fast_channels.type_defs import ChannelMessage, WebSocketConnectEvent
 
@@ -278,5 +283,8 @@ def _refusing(consumer: ResumableWebsocketConsumer) -> Generator[None]:
     except (MessageTooLarge, TypeError) as error:
         logger.info("%s refuses a presence: %s", type(consumer).__name__, error)
         raise Refused("presence is too large, or cannot be sent", "malformed") from error
+    except TooManyGroups as error:
+        logger.info("%s refuses a group: %s", type(consumer).__name__, error)
+        raise Refused("the client has too many groups", "limit") from error
     except (BackendUnavailable, HistoryLost) as error:
         raise Refused("the broker does not answer; try again", "unavailable") from error

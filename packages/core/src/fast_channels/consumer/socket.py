@@ -2,18 +2,23 @@
 
 import logging
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fast_channels.consumer.base import AsyncConsumer
 from fast_channels.consumer.farewell import RESTART
 from fast_channels.consumer.handlers import framework
+from fast_channels.consumer.pace import paced
 from fast_channels.exceptions import InvalidFrame
 from fast_channels.type_defs import (
+    ASGIReceiveCallable,
     ASGISendCallable,
     ChannelHeaders,
     ChannelMessage,
     ChannelScope,
 )
+
+if TYPE_CHECKING:
+    from fast_channels.layers.channel import LocalChannel
 
 logger = logging.getLogger("fast_channels.consumer")
 
@@ -31,11 +36,14 @@ class Socket(AsyncConsumer):
     groups: list[str] | None = None
     """Groups that the socket is in from before ``connect()`` until its end."""
 
-    max_frame_size: int | None = None
+    max_frame_size: int | None = 1_048_576
     """Characters or bytes of a client's frame; a larger one closes the socket with 1009.
 
     None: what the server takes (uvicorn: 16 MiB).
     """
+
+    max_frame_rate: int | None = 1_000
+    """Frames that are read of a client in a second; what it sends faster waits. None: all."""
 
     _state: int = CONNECTING
     _denied: bool = False
@@ -89,6 +97,9 @@ class Socket(AsyncConsumer):
         """Return the event that leads to ``disconnect()``."""
         code = 1006 if self._denied else code
         return {"type": "websocket.disconnect", "code": code, "reason": ""}
+
+    async def _serve(self, channel: "LocalChannel | None", receive: ASGIReceiveCallable) -> None:
+        await super()._serve(channel, paced(receive, self.max_frame_rate))
 
     async def _accept(self, subprotocol: str | None, headers: ChannelHeaders | None) -> None:
         if self._state == CONNECTING:

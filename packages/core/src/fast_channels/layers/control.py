@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from fast_channels.exceptions import BackendUnavailable, ChannelNotFound, HistoryLost
+from fast_channels.exceptions import BackendUnavailable, ChannelNotFound, HistoryLost, TooManyGroups
 from fast_channels.layers.codec import CONTROL, Entry
 from fast_channels.layers.messages import decode_message, encode_message
 from fast_channels.layers.names import (
@@ -29,6 +29,9 @@ MAX_SIZE: Final = 4_096 + MAX_PRESENCE
 
 LOST: Final = "lost: "
 """What an answer begins with where the history does not reach back."""
+
+MANY: Final = "many: "
+"""What an answer begins with where the channel is in too many groups."""
 
 Send = Callable[[str, Entry], Awaitable[None]]
 Change = Callable[[str, str, str, Any, Role | None], Awaitable[None]]
@@ -60,8 +63,8 @@ class Control:
         """The channel's node has done it.
 
         Raises ``ChannelNotFound`` when the channel is gone or its node does not answer within the
-        send timeout, ``BackendUnavailable`` when the broker does not, and ``HistoryLost`` where the
-        group's history does not reach back to ``since``.
+        send timeout, ``BackendUnavailable`` when the broker does not, ``TooManyGroups``, and
+        ``HistoryLost`` where the group's history does not reach back to ``since``.
         """
         number = next(self._numbers)
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
@@ -86,6 +89,8 @@ class Control:
             raise ChannelNotFound(f"channel {channel!r} does not exist any more")
         if error.startswith(LOST):
             raise HistoryLost(error.removeprefix(LOST))
+        if error.startswith(MANY):
+            raise TooManyGroups(error.removeprefix(MANY))
         if error:
             raise BackendUnavailable(f"the process of channel {channel!r} answered: {error}")
 
@@ -147,6 +152,8 @@ class Control:
             error = "gone"
         except HistoryLost as failure:
             error = f"{LOST}{failure}"[:200]
+        except TooManyGroups as failure:
+            error = f"{MANY}{failure}"[:400]
         except Exception as failure:
             error = str(failure)[:200]
         answer = {"type": "answer", "number": message["number"], "error": error}

@@ -6,6 +6,7 @@ sent by a layer that keeps it (plain JSON). Both are live before anybody is a me
 
 import asyncio
 
+from fast_channels.exceptions import TooManyGroups
 from fast_channels.layers.backend import Position
 from fast_channels.layers.history.durable import DurableTopics
 from fast_channels.layers.hub import Hub
@@ -44,9 +45,15 @@ class Memberships:
         """The mailbox is a member, and the broker delivers the group's messages.
 
         Raises ``HistoryLost`` where the history does not reach back to ``since``; who was no
-        member then is none.
+        member then is none. Raises ``TooManyGroups``.
         """
         topic = group_topic(self._options.prefix, group)
+        joined = mailbox.topics or ()
+        if len(joined) >= self._options.max_groups and topic not in joined:
+            raise TooManyGroups(
+                f"channel {mailbox.name!r} is in {len(joined)} groups already, as many as it may "
+                "be; leave one, or give the layer a larger max_groups"
+            )
         if self._durable is not None and self._options.history_of(group) is not None:
             await self._join_durable(self._durable, group, topic, mailbox, since)
             return

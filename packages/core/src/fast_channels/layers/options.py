@@ -35,6 +35,7 @@ class OptionKeywords(TypedDict, total=False):
     queue_capacity: int | None
     send_timeout: float
     max_message_size: int
+    max_groups: int
     encryption_keys: Keys | None
     symmetric_encryption_keys: Keys | None
     accept_plain: bool
@@ -82,6 +83,9 @@ class LayerOptions:
     max_message_size: int = 1_048_576
     """A larger encoded message is refused with ``MessageTooLarge``."""
 
+    max_groups: int = 1_000
+    """Groups that one channel may be a member of; one more raises ``TooManyGroups``."""
+
     encryption_keys: tuple[bytes, ...] | None = field(default=None, repr=False)
     """The first one seals what this layer sends, any one opens; None: nothing is sealed."""
 
@@ -111,7 +115,7 @@ class LayerOptions:
         check_prefix(self.prefix)
         if self.encryption_keys is not None:
             object.__setattr__(self, "encryption_keys", _checked_keys(self.encryption_keys))
-        for name in ("capacity", "capacity_bytes", "max_message_size"):
+        for name in ("capacity", "capacity_bytes", "max_message_size", "max_groups"):
             _positive_int(name, getattr(self, name))
         if self.queue_capacity is not None:
             _positive_int("queue_capacity", self.queue_capacity)
