@@ -167,6 +167,12 @@ async def test_tls_with_certificates_on_both_sides(tmp_path: Path, make: Make) -
         assert "certificate verify failed" in untrusted
         nameless = await refused(make(f"tls://{server.address}", tls_ca=f"{authority}.pem"))
         assert str(server.port) in nameless
+        stranger = {**files, "tls_ca": f"{certificate(tmp_path, 'stranger')}.pem"}
+        assert "certificate verify failed" in await refused(
+            make(f"tls://{server.address}", **stranger)
+        )
+        elsewhere = await refused(make(f"tls://localhost:{server.port}", **files))
+        assert "not valid for 'localhost'" in elsewhere
 
 
 async def test_a_server_without_tls_is_not_spoken_to_in_the_clear(

@@ -161,6 +161,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "names").write_text("subjectAltName = IP:127.0.0.1\n")
     openssl("req", "-x509", *new, "-days", "2", "-subj", "/CN=kit authority",
             "-keyout", "ca.key", "-out", "ca.pem")  # fmt: skip
+    openssl("req", "-x509", *new, "-days", "2", "-subj", "/CN=stranger",
+            "-keyout", "stranger.key", "-out", "stranger.pem")  # fmt: skip
     for name in ("server", USER):
         openssl("req", *new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", "request")
         openssl("x509", "-req", "-in", "request", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2",
@@ -210,6 +212,12 @@ async def test_tls_with_a_clients_certificate_lets_in_who_it_names(
         await layer.close()
     text = await refused(make(f"amqps://{USER}:{PASSWORD}@{address}"))
     assert "CERTIFICATE_VERIFY_FAILED" in text or "certificate" in text
+    stranger = {**files, "tls_ca": f"{certificates}/stranger.pem"}
+    text = await refused(make(f"amqps://{USER}:{PASSWORD}@{address}", **stranger))
+    assert "certificate verify failed" in text.lower().replace("_", " ")
+    port = address.rpartition(":")[2]
+    text = await refused(make(f"amqps://{USER}:{PASSWORD}@localhost:{port}", **files))
+    assert "not valid for 'localhost'" in text
     without = {"tls_ca": files["tls_ca"]}
     assert "rabbitmq at" in await refused(make(f"amqps://{USER}:{PASSWORD}@{address}", **without))
     # The other way round: who speaks TLS to a port without it, or asks for what is not offered.

@@ -199,7 +199,12 @@ async def test_a_payload_beyond_the_servers_limit_is_told_and_breaks_nothing_els
 # --- TLS --------------------------------------------------------------------------------------
 
 
-def certificate(folder: Path, name: str, issuer: str | None = None) -> None:
+def certificate(
+    folder: Path,
+    name: str,
+    issuer: str | None = None,
+    names: str = "DNS:localhost,IP:127.0.0.1",
+) -> None:
     """Write ``name.key`` and ``name.crt``; without an issuer it may issue others."""
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
     command += ["-keyout", f"{name}.key", "-out", f"{name}.crt", "-subj", f"/CN={name}"]
@@ -207,7 +212,7 @@ def certificate(folder: Path, name: str, issuer: str | None = None) -> None:
         command += ["-addext", "keyUsage=critical,keyCertSign"]  # Python 3.13 insists on it
     else:
         command += ["-CA", f"{issuer}.crt", "-CAkey", f"{issuer}.key"]
-        command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        command += ["-addext", f"subjectAltName={names}"]
         command += ["-addext", "basicConstraints=critical,CA:FALSE"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
@@ -319,6 +324,26 @@ async def test_tls_with_client_certificates(tls: Server, make: Make) -> None:
         await refused(make(wrong))
     plain = await refused(make(f"redis://:{SECRET}@{at}"))
     assert plain.endswith("during the handshake (if it speaks TLS, write rediss://)")
+
+
+async def test_a_server_that_another_authority_has_signed_or_of_another_name_is_refused(
+    tls: Server, make: Make, tmp_path: Path
+) -> None:
+    folder = tls.folder.parent
+    files = f"ssl_certfile={folder}/client.crt&ssl_keyfile={folder}/client.key"
+    stranger = f"rediss://127.0.0.1:{tls.port}?{files}&ssl_ca_certs={folder}/stranger.crt"
+    assert "certificate verify failed" in await refused(make(stranger))
+    for name in ("authority.crt", "authority.key", "client.crt", "client.key"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    certificate(tmp_path, "server", "authority", names="DNS:elsewhere.example")
+    elsewhere = secured(tmp_path)
+    elsewhere.client_options["ssl_check_hostname"] = False
+    try:
+        url = f"rediss://127.0.0.1:{elsewhere.start().port}?{certificates(tmp_path)}"
+        assert "not valid for '127.0.0.1'" in await refused(make(url))
+        await works(make(f"{url}&ssl_check_hostname=false"))  # who says so trusts it anyway
+    finally:
+        elsewhere.kill()
 
 
 async def test_a_tls_listener_comes_back(tls: Server, make: Make) -> None:
