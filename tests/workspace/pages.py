@@ -19,7 +19,7 @@ SHELLS = ("sh", "bash", "shell", "console")
 
 FENCED = re.compile(
     r"^(?:<!-- *(?P<note>.*?) *-->\n)?"
-    r"^(?P<indent> *)```(?P<language>[\w+-]*)[^\n]*\n(?P<code>.*?)^(?P=indent)```$",
+    r"^(?P<indent> *)```(?P<language>[\w+-]*)(?P<info>[^\n]*)\n(?P<code>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
 SNIPPET = re.compile(r'^ *--8<-- "(?P<path>[^"\n]+)"$', re.MULTILINE)
@@ -33,6 +33,8 @@ class Block:
     code: str
     line: int
     note: str = ""
+    title: str = ""
+    """The name of the file that it is."""
 
     @property
     def snippets(self) -> list[str]:
@@ -48,6 +50,7 @@ def blocks_of(text: str) -> list[Block]:
             match["code"],
             text.count("\n", 0, match.start("code")) + 1,
             match["note"] or "",
+            "".join(re.findall(r'title="([^"]+)"', match["info"])),
         )
         for match in FENCED.finditer(text)
     ]

@@ -6,6 +6,9 @@ warnings as errors. A comment on the line before the fence changes that:
 ``<!-- continues -->``: the block goes on where the one before it on the page ended.
 ``<!-- no-run: reason -->``: it does not run, and the page's source says why.
 
+Blocks with a title are files. Where one is called ``test_*.py``, pytest runs all files of the page,
+in a folder of their own.
+
 A block that only includes a step of the tutorial is run by ``tests/examples``. Blocks in other
 languages are looked at by ``test_blocks``.
 """
@@ -31,11 +34,14 @@ class PageError(Exception):
 def programs_of(text: str) -> dict[int, str]:
     """Return the page's Python programs by line; line n of a program is line n of the page."""
     programs: dict[int, str] = {}
+    files = files_with_tests(text)
     last = None
     for block in blocks_of(text):
         if block.language != "python" or re.match(r"no-run: *\S", block.note):
             continue
         if block.snippets and all(path.startswith(STEPS) for path in block.snippets):
+            continue
+        if block.title in files:
             continue
         if block.note == "continues" and last is not None:
             program = programs.pop(last)
@@ -46,6 +52,14 @@ def programs_of(text: str) -> dict[int, str]:
         last = block.line
         programs[last] = program + "\n" * (block.line - 1 - program.count("\n")) + block.code
     return programs
+
+
+def files_with_tests(text: str) -> dict[str, str]:
+    """Return the page's Python files by name, if tests are among them; otherwise none."""
+    blocks = blocks_of(text)
+    files = {block.title: block.code for block in blocks if block.language == "python"}
+    files.pop("", None)
+    return files if any(name.startswith("test_") for name in files) else {}
 
 
 def run(program: str, name: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -70,6 +84,24 @@ PROGRAMS = [
     for page in PAGES
     for line, program in programs_of(page.read_text(encoding="utf-8")).items()
 ]
+
+
+TESTED = [page for page in PAGES if files_with_tests(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("page", TESTED, ids=relative)
+def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
+    files = files_with_tests(page.read_text(encoding="utf-8"))
+    for name, code in files.items():
+        (tmp_path / name).write_text(code)
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+        "filterwarnings = error\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("program", "page"), PROGRAMS)
@@ -143,3 +175,14 @@ def test_a_comment_that_is_not_understood_fails(note: str) -> None:
 
 def test_make_targets_are_found_where_commands_stand() -> None:
     assert make_targets_named(PAGE) == {"one", "two", "four", "five"}
+
+
+def test_files_of_a_page_with_tests_run_together_and_not_as_programs() -> None:
+    page = '```python title="{}"\nanswer = 42\n```\n'
+    assert list(files_with_tests(page.format("test_it.py") + page.format("it.py"))) == [
+        "test_it.py",
+        "it.py",
+    ]
+    assert not programs_of(page.format("test_it.py") + page.format("it.py"))
+    assert not files_with_tests(page.format("it.py"))
+    assert list(programs_of(page.format("it.py"))) == [2]
