@@ -7,6 +7,7 @@ PORT ?= 8000
 SECONDS ?= 60
 SEED ?=
 BROKER ?=
+RESUME ?=
 
 VENV := .venv
 SETUP := $(PYTHON) scripts/setup.py
@@ -16,7 +17,7 @@ DOCS := test_readme.py test_blocks.py test_site.py
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all chaos mutants check lint types guards docs docs-serve docs-check screenshots isolate fmt bench clean python tools
+.PHONY: help setup demo test test-all chaos mutants check lint types guards docs docs-serve docs-check screenshots isolate fmt bench bench-full bench-plots clean python tools
 
 help: ## list these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -79,8 +80,14 @@ fmt: tools ## format the code and apply the safe fixes
 	$(VENV)/bin/ruff check --fix-only .
 	$(VENV)/bin/ruff format .
 
-bench: tools ## measure the speed ratios that benchmarks/ holds
-	$(VENV)/bin/python -m benchmarks
+bench: tools ## compare with other libraries, every scenario quickly: at most 5 minutes
+	$(VENV)/bin/python -m benchmarks --quick
+
+bench-full: tools ## the same with everything, for docs/performance.md: 30 minutes; RESUME=1 goes on
+	$(VENV)/bin/python -m benchmarks --full $(if $(RESUME),--resume)
+
+bench-plots: tools ## draw the plots and fill in the tables of docs/performance.md
+	$(VENV)/bin/python -m benchmarks.report
 
 clean: ## remove what these commands made inside the repository
 	rm -rf .venv .venvs .bench site uv.lock dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache

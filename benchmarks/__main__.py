@@ -1,6 +1,7 @@
-"""``python -m benchmarks [scenario ...] [--json FILE]``: measure, and print one table.
+"""Measure; see benchmarks/README.md.
 
-A missed target is no failure: the exit status is 0 unless something could not be run.
+Without a flag, every NAME is a scenario of the matrix (all libraries, a quick run of it) or one of
+the comparisons that a package's targets are written in. ``make bench`` is ``--quick``.
 """
 
 import argparse
@@ -14,10 +15,12 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.processes import BENCH
+from benchmarks import matrix, results, scenarios, targets
+from benchmarks.processes import BENCH, ROOT
+from benchmarks.sides import ENTRIES, QUICK
 from benchmarks.table import Row, render
 
-SCENARIOS = (
+COMPARISONS = (
     "fanout",
     "events",
     "broadcast",
@@ -31,17 +34,41 @@ SCENARIOS = (
     "redis_broadcast",
     "postgres_layers",
 )
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def main() -> int:
-    """Run the scenarios that the command line names, by default all."""
+    """Run what the command line names, by default a quick run of the whole matrix.
+
+    A missed target is no failure, nor is a peer that cannot run: the exit status tells whether the
+    run itself came to its end.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("scenario", nargs="*", help=f"of {', '.join(SCENARIOS)}; default: all")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows there, too")
+    parser.add_argument("name", nargs="*", help="of those that --list shows")
+    parser.add_argument("--list", action="store_true", help="list scenarios, comparisons, sides")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--quick", action="store_true", help="the matrix, at most 5 minutes")
+    kind.add_argument("--full", action="store_true", help="the matrix, at most 30 minutes")
+    parser.add_argument("--resume", action="store_true", help="keep scenarios that are finished")
+    parser.add_argument(
+        "--only", metavar="SIDE", action="append", default=[], help="measure these sides"
+    )
+    parser.add_argument(
+        "--patience", metavar="X", type=float, default=1.0, help="all limits are so much longer"
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the result there")
     options = parser.parse_args()
-    unknown = set(options.scenario) - set(SCENARIOS)
-    if unknown:
-        parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
+    if options.list:
+        show()
+        return 0
+    known = (*scenarios.NAMES, *COMPARISONS)
+    if unknown := set(options.name) - set(known):
+        parser.error(f"no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    if unknown := set(options.only) - {entry.name for entry in ENTRIES}:
+        parser.error(f"no side {', '.join(sorted(unknown))}; see --list")
+    compared = [name for name in options.name if name in COMPARISONS]
+    if compared and len(compared) < len(options.name):
+        parser.error("scenarios of the matrix and comparisons are run one or the other at a time")
     BENCH.mkdir(exist_ok=True)
     with (BENCH / "lock").open("w") as lock:
         try:
@@ -49,17 +76,61 @@ def main() -> int:
         except BlockingIOError:
             parser.exit(1, "another benchmark is running; two at once measure each other\n")
         warn_if_busy()
-        rows, failed = run(options.scenario or SCENARIOS)
+        if compared:
+            return compare(compared, options.json)
+        return measure(options)
+
+
+def measure(options: argparse.Namespace) -> int:
+    """Run the matrix, or scenarios of it."""
+    mode = "full" if options.full else "quick"
+    # Of some sides alone a result is no comparison, and not to be kept in the place of one.
+    path = options.json or (BENCH / "only.json" if options.only else RESULTS / f"{mode}.json")
+    result = results.Result(mode)
+    if (options.resume or options.name) and path.exists():
+        before = results.read(path)
+        if before.mode == mode:
+            result = before
+    names = options.name or [
+        name for name in scenarios.NAMES if not (options.resume and name in result.scenarios)
+    ]
+    only = options.only or (QUICK if mode == "quick" else ())
+    matrix.Run(result, path, only, options.patience).all(names)
+    result = results.read(path)  # its rows as they are kept, so that the targets are theirs
+    result.targets = targets.of(result)
+    result.write(path)
+    print(targets.render(result))
+    print(f"written to {path}; make bench-plots draws it" if options.full else f"written to {path}")
+    return 0
+
+
+def show() -> None:
+    """Print what can be run."""
+    print("scenarios of the matrix (make bench, make bench-full):")
+    for name in scenarios.NAMES:
+        print(f"  {name:20}{scenarios.plan(name).title}")
+    print("\ncomparisons, each with its own targets:")
+    for name in COMPARISONS:
+        first = (importlib.import_module(f"benchmarks.{name}").__doc__ or "").split("\n")[0]
+        print(f"  {name:20}{first}")
+    print("\nsides:")
+    for entry in ENTRIES:
+        print(f"  {entry.name:28}{entry.broker:10}{entry.role:8}{entry.label}")
+
+
+def compare(names: list[str], path: Path | None) -> int:
+    """Run comparisons, and print one table."""
+    rows, failed = run(names)
     print(render(rows))
-    if options.json:
-        options.json.write_text(json.dumps(describe(rows), indent=1) + "\n")
+    if path:
+        path.write_text(json.dumps(describe(rows), indent=1) + "\n")
     for name in failed:
         print(f"{name} could not be run; the reason is above", file=sys.stderr)
     return 1 if failed else 0
 
 
 def run(names: list[str] | tuple[str, ...]) -> tuple[list[Row], list[str]]:
-    """Return the rows, and the names of scenarios that failed."""
+    """Return the rows, and the names of comparisons that failed."""
     rows: list[Row] = []
     failed: list[str] = []
     for name in names:

@@ -38,7 +38,11 @@ def install(environment: str, *wanted: str) -> str:
     Servers and loops have the versions that are installed here.
     """
     same = [f"{name}=={version(name)}" for name in ("uvloop", "uvicorn", "websockets")]
-    wanted = (*wanted, "httptools", *same)
+    return plain_install(environment, *wanted, "httptools", *same)
+
+
+def plain_install(environment: str, *wanted: str) -> str:
+    """Return the Python of ``.bench/<environment>``, which has what is wanted, nothing else."""
     folder = BENCH / environment
     python = folder / "bin" / "python"
     stamp = folder / "installed"
@@ -47,6 +51,7 @@ def install(environment: str, *wanted: str) -> str:
         return str(python)
     print(f"bench: installing into {folder.relative_to(ROOT)}:", *wanted, file=sys.stderr)
     shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     uv = find_uv()
     if uv:
         subprocess.run([*uv, "venv", "-q", "-p", sys.executable, str(folder)], check=True)

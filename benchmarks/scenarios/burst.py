@@ -1,0 +1,64 @@
+"""A burst to a slow reader: 5,000 messages to a member that reads nothing meanwhile.
+
+Everything as the library comes: default capacity, default policy. The sender sends as fast as it
+may, one after another; then the member reads until nothing comes any more. How many arrived, and
+whether anybody was told of the rest: an exception to the sender, a message to the member, a counter
+or a warning in the log. A rate is not measured.
+"""
+
+import logging
+
+from benchmarks.scenarios import Plan
+from benchmarks.sides import BROKERS
+from benchmarks.task import Task, settled
+from benchmarks.worker import MESSAGE, Score
+
+PLAN = Plan(
+    title="A burst to a slow reader",
+    unit="messages",
+    brokers=BROKERS,
+    quick={"seconds": 1.0, "messages": 1_000},
+    full={"seconds": 5.0, "messages": 5_000},
+    limit=(9.0, 40.0),
+    budget=(20.0, 90.0),
+    rounds=1,
+    roles=("ours", "peer"),
+    figure="arrived",
+)
+ROOMY = False
+
+
+class Warnings(logging.Handler):
+    """Counts what the log warns of."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.count += 1
+
+
+async def measure(task: Task) -> None:
+    """One row."""
+    warnings, score, raised = Warnings(), Score(), 0
+    logging.getLogger().addHandler(warnings)
+    side, messages = task.side, task.params["messages"]
+    member = await side.join("room")
+    names: set[str] = set()
+    for _ in range(messages):
+        try:
+            await side.send("room", MESSAGE)
+        except Exception as error:  # told to the sender: that is the question
+            raised += 1
+            names.add(type(error).__name__)
+        await task.turn()
+    side.read(member, lambda _: score.hit())
+    lost = await settled(score, messages, 15.0)
+    told = side.told()
+    if raised:
+        told.append(f"{raised:,} sends raised {', '.join(sorted(names))}")
+    if warnings.count:
+        told.append(f"{warnings.count:,} warnings in the log")
+    share = (messages - lost) / messages
+    task.row("as it comes", arrived=share, lost=lost, expected=messages, told="; ".join(told))

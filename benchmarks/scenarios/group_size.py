@@ -1,0 +1,86 @@
+"""Fan-out against the size of the group: one message to N readers.
+
+The sender and all members are in one process, which is what a server does whose user writes into a
+room; with a broker, the message goes through it. For each N, on groups of its own:
+
+- one message at a time, from the send to the last reader: its median and 99th percentile;
+- then at most 20 messages on their way: deliveries for each second of wall time, CPU of the process
+  and of the broker for each delivery, and broker messages for each message sent.
+
+What has not arrived a second after the last arrival is lost.
+"""
+
+import gc
+import time
+
+from benchmarks.scenarios import Plan
+from benchmarks.sides import BROKERS
+from benchmarks.task import Clock, Task, percentiles, settled
+from benchmarks.worker import MESSAGE, Score
+
+PLAN = Plan(
+    title="Fan-out against the size of the group",
+    unit="deliveries",
+    brokers=BROKERS,
+    quick={"seconds": 0.15, "sizes": [1, 100, 1_000]},
+    full={"seconds": 0.3, "sizes": [1, 10, 100, 1_000, 10_000]},
+    limit=(5.0, 14.0),
+    budget=(40.0, 290.0),
+)
+IN_FLIGHT = 20
+LONGEST = 2.0
+"""Seconds that the messages under way may take together."""
+SLOW = 0.05
+"""Seconds that one message may take before larger groups are left out."""
+
+
+async def measure(task: Task) -> None:
+    """A row for each size."""
+    fastest = 0.0
+    for size in task.params["sizes"]:
+        if fastest > SLOW:
+            task.cannot(f"N={size:,}", f"one message to fewer took {fastest * 1e3:.0f} ms", size)
+        else:
+            fastest = await one_size(task, size)
+
+
+async def one_size(task: Task, size: int) -> float:
+    """Measure a group of so many members; return the shortest time of one message."""
+    score, group = Score(), f"room-{size}"
+    await task.members(group, size, lambda _: score.hit())
+    took, lost = await one_at_a_time(task, score, group, size)
+    gc.collect()
+    each = min(took) if took else LONGEST
+    together = max(1, min(IN_FLIGHT, int(LONGEST / each)))
+    clock, sent, base = await Clock.start(task), 0, score.count
+    while sent < 3 or clock.wall < task.seconds:
+        await task.side.send(group, MESSAGE)
+        await task.turn()
+        sent += 1
+        behind = base + (sent - together) * size
+        if score.count < behind:
+            await settled(score, behind)
+    await settled(score, base + sent * size)
+    clock.stop()
+    missing = base + sent * size - score.count
+    measures = await clock.measures(score.count - base, sent)
+    expected = (sent + len(took)) * size + lost
+    case = f"N={size:,}"
+    task.row(case, size, **measures, **percentiles(took), lost=lost + missing, expected=expected)
+    return each
+
+
+async def one_at_a_time(task: Task, score: Score, group: str, size: int) -> tuple[list[float], int]:
+    """Return how long each message took to reach everybody, and how many deliveries were lost."""
+    took: list[float] = []
+    lost = 0
+    end = time.perf_counter() + task.seconds
+    while len(took) < 3 or time.perf_counter() < end:
+        target = score.count + size
+        start = time.perf_counter()
+        await task.side.send(group, MESSAGE)
+        if missing := await settled(score, target):
+            lost += missing
+            break
+        took.append(time.perf_counter() - start)
+    return took, lost

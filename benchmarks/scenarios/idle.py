@@ -1,0 +1,39 @@
+"""Memory of a WebSocket connection that says nothing, in one group with all others.
+
+uvicorn with uvloop and websockets-sansio: resident bytes that each of the connections adds to the
+server, after 50 that came before. The bare application accepts and waits.
+"""
+
+import os
+from typing import Any
+
+from benchmarks.scenarios import Plan
+from benchmarks.scenarios.websockets import APPS, one
+from benchmarks.servers import Broker
+from benchmarks.sides import Entry
+
+PLAN = Plan(
+    title="Memory of an idle WebSocket connection",
+    unit="bytes",
+    brokers=("memory", "redis"),
+    quick={"seconds": 1.0, "connections": 300},
+    full={"seconds": 1.0, "connections": 1_500},
+    limit=(8.0, 15.0),
+    budget=(12.0, 45.0),
+    rounds=1,
+    lower_is_better=True,
+    figure="bytes",
+)
+
+
+def collect(
+    run: Any, name: str, plan: Plan, broker: Broker, sides: list[Entry], until: float
+) -> None:
+    """Measure each application once."""
+    os.environ["BENCH_URL"] = broker.url
+    connections = run.result.scenarios[name]["parameters"]["connections"]
+    for entry in sides:
+        if entry.name in APPS and not run.late(until, plan):
+            more = {"idle": True}
+            one(run, name, plan, broker, entry, "websockets-sansio", connections, "idle", more)
+            broker.reset()

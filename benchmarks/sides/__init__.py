@@ -1,0 +1,170 @@
+"""What is compared: one module a library, each behind the methods of ``Side``.
+
+``ENTRIES`` is the list; a scenario measures those that have the broker it asks for. This module and
+all of this package run in every environment, so they import a library only where it is measured.
+
+To add a library: a module here with a subclass of ``Side`` for each of its backends, an ``Entry``
+for each, and its requirements in ``benchmarks/environments.py``.
+"""
+
+import importlib
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from benchmarks.sides.side import Side
+
+BROKERS: Final = ("memory", "redis", "postgres", "rabbitmq", "nats")
+"""In the order of tables and plots; ``memory`` is one process without a broker."""
+
+NO_CHANNEL: Final = "it has no channel in the process: what it delivers goes to a client's socket"
+PACKETS: Final = "it delivers encoded packets to a connection, no dicts to a reader"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One library on one broker."""
+
+    name: str
+    """Names it on the command line and in results."""
+
+    label: str
+    """Names it in tables and plots, beside the broker."""
+
+    broker: str
+    role: str
+    """``ours``, ``peer``, ``driver`` (the library below ours, used plainly) or ``floor``."""
+
+    source: str
+    """``module:class`` of this package."""
+
+    environment: str | None = None
+    """Of ``environments.LIBRARIES``; None is where this runs."""
+
+    other_promise: str = ""
+    """Why a target does not compare with this peer; empty: it promises what we do."""
+
+    cannot: dict[str, str] = field(default_factory=dict)
+    """Why it cannot be measured in a scenario, by the scenario's name."""
+
+    def make(self, url: str, roomy: bool) -> Side:
+        """Return the side, not opened; ``roomy``: with room for all that is sent, not as it comes.
+
+        Call it in the entry's environment.
+        """
+        module, _, name = self.source.partition(":")
+        side: Any = getattr(importlib.import_module(f"benchmarks.sides.{module}"), name)
+        made: Side = side(url, roomy)
+        return made
+
+
+def _peer(name: str, label: str, broker: str, source: str, where: str, *more: Any) -> Entry:
+    return Entry(name, label, broker, "peer", source, where, *more)
+
+
+def _ours(broker: str, label: str = "Fast Channels", **more: Any) -> Entry:
+    name = f"ours-{broker}" + ("-history" if "history" in label else "")
+    return Entry(name, label, broker, "ours", more.pop("source"), **more)
+
+
+HISTORY: Final = {
+    "cannot": dict.fromkeys(
+        ("group_size", "many_groups", "joins", "footprint", "websockets", "processes"),
+        "measured without a history only",
+    )
+}
+
+ENTRIES: Final = (
+    Entry("bare", "bare loop", "memory", "floor", "bare:Bare"),
+    _ours("memory", source="ours:Memory"),
+    _peer(
+        "fast-channels-1.1-memory", "fast-channels 1.1", "memory",
+        "layers:FastChannelsMemory", "fast-channels",
+    ),
+    _peer(
+        "channels-memory", "Django Channels", "memory",
+        "layers:ChannelsMemory", "channels",
+    ),
+    _peer("litestar-memory", "Litestar", "memory", "litestar:Memory", "litestar"),
+    _peer("broadcaster-memory", "broadcaster", "memory", "broadcaster:Memory", "broadcaster"),
+    # Redis
+    Entry("hiredis", "bare protocol (hiredis)", "redis", "floor", "drivers:Hiredis"),
+    Entry("redis-py", "redis-py", "redis", "driver", "drivers:RedisPy"),
+    _ours("redis", source="ours:Redis"),
+    _ours("redis", "Fast Channels, history", source="ours:RedisHistory", **HISTORY),
+    _peer(
+        "channels-redis-pubsub", "channels_redis pub/sub", "redis",
+        "layers:ChannelsRedisPubSub", "channels",
+    ),
+    _peer(
+        "channels-redis-core", "channels_redis core", "redis",
+        "layers:ChannelsRedisCore", "channels",
+    ),
+    _peer(
+        "fast-channels-1.1-redis", "fast-channels 1.1 pub/sub", "redis",
+        "layers:FastChannelsRedisPubSub", "fast-channels",
+    ),
+    _peer("litestar-redis", "Litestar pub/sub", "redis", "litestar:Redis", "litestar"),
+    _peer(
+        "litestar-streams", "Litestar streams", "redis",
+        "litestar:RedisStreams", "litestar",
+    ),
+    _peer("broadcaster-redis", "broadcaster", "redis", "broadcaster:Broker", "broadcaster"),
+    Entry(
+        "socketio-redis", "python-socketio", "redis", "peer", "socketio:Redis", "socketio", PACKETS,
+        dict.fromkeys(("joins", "footprint", "burst"), NO_CHANNEL),
+    ),
+    # PostgreSQL
+    Entry("asyncpg-batched", "asyncpg, batched", "postgres", "floor", "drivers:AsyncpgBatched"),
+    Entry("asyncpg", "asyncpg", "postgres", "driver", "drivers:Asyncpg"),
+    _ours("postgres", source="ours:Postgres"),
+    _ours("postgres", "Fast Channels, history", source="ours:PostgresHistory", **HISTORY),
+    _peer(
+        "channels-postgres", "channels_postgres", "postgres",
+        "layers:ChannelsPostgres", "channels-postgres",
+    ),
+    _peer("litestar-asyncpg", "Litestar asyncpg", "postgres", "litestar:Asyncpg", "litestar"),
+    _peer("litestar-psycopg", "Litestar psycopg", "postgres", "litestar:Psycopg", "litestar"),
+    _peer(
+        "broadcaster-postgres", "broadcaster", "postgres",
+        "broadcaster:Broker", "broadcaster",
+        "two sends at once raise asyncpg's InterfaceError",
+    ),
+    # RabbitMQ
+    Entry("aio-pika", "aio-pika", "rabbitmq", "driver", "drivers:AioPika"),
+    _ours("rabbitmq", source="ours:RabbitMQ"),
+    _peer(
+        "channels-rabbitmq", "channels_rabbitmq", "rabbitmq",
+        "layers:ChannelsRabbitMQ", "channels-rabbitmq",
+    ),
+    # NATS
+    # The place of channels_nats: a class in layers.py, its requirement in environments.py.
+    Entry("nats-py", "nats-py", "nats", "driver", "drivers:NatsPy"),
+    _ours("nats", source="ours:Nats"),
+    _ours("nats", "Fast Channels, history", source="ours:NatsHistory", **HISTORY),
+    # The brokers' own tools
+    Entry("redis-benchmark", "redis-benchmark", "redis", "tool", ""),
+    Entry("pgbench", "pgbench", "postgres", "tool", ""),
+    Entry(
+        "rabbitmq-perf-test", "PerfTest", "rabbitmq", "tool", "",
+        cannot={"tools": "no package of a distribution has it: it is a Java archive to download"},
+    ),
+    Entry(
+        "nats-bench", "nats bench", "nats", "tool", "",
+        cannot={"tools": "no package of a distribution has it: it is in the nats command"},
+    ),
+)  # fmt: skip
+
+QUICK: Final = (
+    *("bare", "ours-memory", "litestar-memory"),
+    *("redis-py", "ours-redis", "channels-redis-pubsub", "litestar-redis", "broadcaster-redis"),
+    *("asyncpg", "ours-postgres", "channels-postgres"),
+    *("aio-pika", "ours-rabbitmq", "channels-rabbitmq"),
+    *("nats-py", "ours-nats"),
+    *("redis-benchmark", "pgbench", "rabbitmq-perf-test", "nats-bench"),
+)
+"""The sides of a quick run: we, the plain drivers, and the peers that come closest."""
+
+
+def entry(name: str) -> Entry:
+    """Return the entry of that name; raises ``KeyError``."""
+    return {one.name: one for one in ENTRIES}[name]

@@ -1,0 +1,216 @@
+"""What a run should show: our figures against the best peer's, the driver's and the bare loop's.
+
+A target is computed from a result's rows alone. The peers that count are those on the same broker
+that promise what we do (every reader gets a dict, a join is live when it returns, senders may be
+concurrent) and lost nothing and raised nothing in that case. A ratio is the median of the rounds'
+ratios, since what slows the machine for a while slows both sides of one round.
+"""
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import Any, Final
+
+from benchmarks.results import Result, Row
+
+BROKER_BOUND: Final = ("senders", "many_groups")
+"""Scenarios in which the way to the broker is most of the cost."""
+
+SLOW_BROKERS: Final = ("postgres", "rabbitmq")
+MOST_OF_DRIVER: Final = 1.2
+GROWTH: Final = 1.3
+SERVER: Final = {"websockets-sansio": 1.6, "websockets": 1.45}
+"""The server's CPU for each delivery at most, against a bare ASGI loop."""
+
+BEST_PEER_SERVER: Final = 0.8
+SIZES: Final = ("N=100", "N=10,000")
+UNMEASURED: Final = ("processes", "tools", "burst")
+"""Scenarios without a comparison with peers."""
+
+
+def of(result: Result) -> list[dict[str, Any]]:
+    """Return the result's targets, in the order of its scenarios."""
+    found = [
+        *against_peers(result),
+        *message_counts(result),
+        *growth(result),
+        *web_servers(result),
+        *drivers(result),
+        *losses(result),
+    ]
+    order = list(result.scenarios)
+    return sorted(found, key=lambda target: order.index(target["scenario"]))
+
+
+def target(
+    row: Row,
+    measure: str,
+    against: str,
+    ratios: Sequence[float],
+    why: str,
+    **limit: float,
+) -> dict[str, Any]:
+    """Return one target; ``limit`` is ``at_least`` or ``at_most``."""
+    ratio = median(ratios)
+    met = ratio >= limit["at_least"] if "at_least" in limit else ratio <= limit["at_most"]
+    return {
+        "scenario": row.scenario,
+        "case": row.case,
+        "measure": measure,
+        "ours": row.side,
+        "against": against,
+        "ratio": float(f"{ratio:.3g}"),
+        "spread": [float(f"{min(ratios):.3g}"), float(f"{max(ratios):.3g}")],
+        **limit,
+        "met": met,
+        "why": why,
+    }
+
+
+def ratios_of(ours: Row, other: Row, measure: str) -> list[float]:
+    """Return the ratio of each round that both have."""
+    pairs = zip(ours.measures.get(measure, ()), other.measures.get(measure, ()), strict=False)
+    return [a / b for a, b in pairs if b]
+
+
+def against_peers(result: Result) -> Iterator[dict[str, Any]]:
+    """Yield our figure in each case against the best peer's on the same broker."""
+    for name, scenario in result.scenarios.items():
+        if name in UNMEASURED:
+            continue
+        measure, lower = scenario["figure"], scenario["lower_is_better"]
+        for ours in result.of(name):
+            side = result.side(ours.side)
+            if side["role"] != "ours" or "history" in side["label"]:
+                continue
+            peers = [
+                (ratios, row.side)
+                for row in result.of(name)
+                if row.case == ours.case and keeps_the_promise(result, row, side["broker"])
+                if (ratios := ratios_of(ours, row, measure))
+            ]
+            if not peers:
+                continue
+            choose = max if lower else min
+            ratios, best = choose(peers, key=lambda peer: median(peer[0]))
+            doubled = side["broker"] in SLOW_BROKERS
+            doubled |= name in BROKER_BOUND and side["broker"] != "memory"
+            if name == "websockets":
+                most = BEST_PEER_SERVER if side["broker"] == "redis" else 1.0
+                yield target(ours, measure, best, ratios, "the best peer", at_most=most)
+            elif lower:
+                yield target(ours, measure, best, ratios, "the best peer", at_most=1.0)
+            else:
+                least = 2.0 if doubled else 1.0
+                yield target(ours, measure, best, ratios, "the best peer", at_least=least)
+
+
+def keeps_the_promise(result: Result, row: Row, broker: str) -> bool:
+    """Whether this is a peer on the broker to be compared with."""
+    side = result.side(row.side)
+    same = side["role"] == "peer" and side["broker"] == broker and not side["other_promise"]
+    return bool(same and row.measures and not row.reason and not row.lost)
+
+
+def message_counts(result: Result) -> Iterator[dict[str, Any]]:
+    """Yield what the broker counts for a message to the largest group, against one member."""
+    rows = {(row.side, row.case): row for row in result.of("group_size")}
+    for side in result.sides:
+        sizes = [row for (name, _), row in rows.items() if name == side["name"] and row.measures]
+        if side["role"] != "ours" or side["broker"] == "memory" or len(sizes) < 2:
+            continue
+        small, large = (choose(sizes, key=lambda row: row.x or 0) for choose in (min, max))
+        if ratios := ratios_of(large, small, "broker_messages"):
+            why = "group size does not change the number of broker messages"
+            yield target(large, "broker_messages", small.case, ratios, why, at_most=1.05)
+
+
+def growth(result: Result) -> Iterator[dict[str, Any]]:
+    """Yield how the cost of a delivery grows with the group, against how the bare loop's does."""
+    rows = {(row.side, row.case): row for row in result.of("group_size")}
+
+    def grown(side: str) -> list[float]:
+        if not all((side, size) in rows for size in SIZES):
+            return []
+        return ratios_of(rows[side, SIZES[1]], rows[side, SIZES[0]], "cpu_us")
+
+    bare = grown("bare")
+    for side in result.sides:
+        if bare and side["role"] == "ours" and (ours := grown(side["name"])):
+            ratios = [a / b for a, b in zip(ours, bare, strict=False)]
+            why = "the cost of a delivery grows as the bare loop's does, from N=100 to N=10,000"
+            row = rows[side["name"], SIZES[1]]
+            yield target(row, "cpu_us", "bare", ratios, why, at_most=GROWTH)
+
+
+def web_servers(result: Result) -> Iterator[dict[str, Any]]:
+    """Yield what our server on Redis pays for a delivery, against a bare ASGI loop."""
+    rows = {(row.side, row.case): row for row in result.of("websockets")}
+    for (name, case), row in rows.items():
+        bare = rows.get(("bare", case))
+        server = case.rpartition(" ")[2]
+        if name == "ours-redis" and bare and (ratios := ratios_of(row, bare, "cpu_us")):
+            yield target(row, "cpu_us", "bare", ratios, "a bare ASGI loop", at_most=SERVER[server])
+
+
+def drivers(result: Result) -> Iterator[dict[str, Any]]:
+    """Yield a lone message's latency against the driver's below our layer."""
+    for ours in result.of("lone"):
+        side = result.side(ours.side)
+        for row in result.of("lone"):
+            driver = result.side(row.side)
+            if side["role"] != "ours" or "history" in side["label"] or driver["role"] != "driver":
+                continue
+            if driver["broker"] == side["broker"] and (r := ratios_of(ours, row, "p50_us")):
+                why = "the plain driver"
+                yield target(ours, "p50_us", row.side, r, why, at_most=MOST_OF_DRIVER)
+
+
+def losses(result: Result) -> Iterator[dict[str, Any]]:
+    """Yield, for each scenario, the most that we lost without telling anybody."""
+    for name in result.scenarios:
+        rows = [row for row in result.of(name) if result.side(row.side)["role"] == "ours"]
+        rows = [row for row in rows if row.measures]
+        if rows:
+            worst = max(rows, key=lambda row: 0.0 if row.told else row.lost)
+            lost = 0.0 if worst.told else worst.lost
+            found = target(worst, "lost", "-", [lost], "nothing is lost silently", at_most=0.0)
+            yield found if lost else {**found, "case": "all", "ours": "all"}
+
+
+HEADINGS: Final = ("scenario", "case", "ours", "against", "ratio", "spread", "target", "met")
+
+
+def cells(one: dict[str, Any]) -> tuple[str, ...]:
+    """Return a target as text."""
+    limit = f"≥ {one['at_least']:g}" if "at_least" in one else f"≤ {one['at_most']:g}"
+    low, high = one["spread"]
+    met = "yes" if one["met"] else "NO"
+    case = f"{one['case']}, {one['measure']}"
+    spread = f"{low:g} to {high:g}"
+    return (
+        one["scenario"],
+        case,
+        one["ours"],
+        one["against"],
+        f"{one['ratio']:g}",
+        spread,
+        limit,
+        met,
+    )
+
+
+def render(result: Result) -> str:
+    """Return the targets as one table, and what was not measured below it."""
+    lines = [HEADINGS, *map(cells, result.targets)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
+    lines.insert(1, tuple("-" * width for width in widths))
+    table = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    reasons = [
+        f"{row.scenario}  {row.side}  {row.case}  {row.reason}" for row in result.rows if row.reason
+    ]
+    met = sum(one["met"] for one in result.targets)
+    summary = f"{met} of {len(result.targets)} targets are met"
+    return "\n".join([*table, "", summary, "", "not measured, or not wholly:", *reasons])
