@@ -17,7 +17,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
-from benchmarks import environments, servers
+import psutil
+
+from benchmarks import environments, scenarios, servers
 from benchmarks.processes import ROOT, environment
 from benchmarks.results import Result, machine
 from benchmarks.scenarios import Plan, module
@@ -53,6 +55,7 @@ class Run:
     def all(self, names: list[str]) -> None:
         """Run the scenarios; the result is written after each."""
         began = time.monotonic() - self.result.seconds
+        until = time.monotonic()
         self.result.machine = self.result.machine or machine()
         if not self.result.sides:
             self.result.sides = [describe(entry) for entry in ENTRIES]
@@ -60,12 +63,14 @@ class Run:
             for name in names:
                 load = round(os.getloadavg()[0], 1)
                 self.result.machine["load"][name] = load
-                self.scenario(name)
+                # What one scenario leaves or overruns is the next one's: the run ends in time.
+                until += scenarios.plan(name).budget[not self.quick] * self._patience
+                self.scenario(name, until)
                 self.result.seconds = round(time.monotonic() - began, 1)
                 self.result.write(self.path)
 
-    def scenario(self, name: str) -> None:
-        """Measure one scenario."""
+    def scenario(self, name: str, until: float) -> None:
+        """Measure one scenario, until that time of the monotonic clock."""
         found = module(name)
         plan: Plan = found.PLAN
         self.result.forget(name)
@@ -81,7 +86,6 @@ class Run:
             "parameters": plan.quick if self.quick else plan.full,
             "what": " ".join((found.__doc__ or "").split("\n\n", 1)[0].split()),
         }
-        until = began + plan.budget[not self.quick] * self._patience
         sides = {broker: self.sides(name, plan, broker) for broker in plan.brokers}
         total = sum(map(len, sides.values()))
         for broker in plan.brokers:
@@ -320,11 +324,16 @@ class Servers:
                 self._result.versions["servers"][name] = broker.version
                 yield broker
             return
+        if name in self._kept:
+            self._kept[name].thaw()
+            try:
+                self._kept[name].counters()
+            except (OSError, RuntimeError, subprocess.SubprocessError, psutil.Error):
+                del self._kept[name]  # it did not live; its files go at the end
         if name not in self._kept:
             self._kept[name] = self._stack.enter_context(servers.running(name))
         broker = self._kept[name]
         self._result.versions["servers"][name] = broker.version
-        broker.thaw()
         try:
             yield broker
         finally:

@@ -116,6 +116,10 @@ def table(
             own = {row.case: row for row in rows if row.side == side["name"]}
             if not any(case in own for case in columns):
                 continue
+            if any(row.measures for row in own.values()) and not any(
+                row.measures.get(measure) for row in own.values()
+            ):
+                continue  # it has no such figure: no broker, for example
             shown = [cell(own.get(case), measure, scale) for case in columns]
             name = f"**{side['label']}**" if side["role"] == "ours" else side["label"]
             lines.append(f"| {BROKERS[side['broker']]} | {name} | " + " | ".join(shown) + " |")
@@ -223,7 +227,10 @@ FIGURES: Final[dict[str, Callable[[Result], str]]] = {
     "group-size-cpu": table("group_size", "cpu_us"),
     "broker-messages": table("group_size", "broker_messages"),
     "senders": table("senders", "rate"),
+    "senders-cpu": table("senders", "cpu_us"),
+    "senders-messages": table("senders", "broker_messages"),
     "two-processes": table("two_processes", "rate"),
+    "two-processes-cpu": table("two_processes", "cpu_us"),
     "latency": table("latency", "p50_us"),
     "latency-tail": table("latency", "p99_us"),
     "lone": table("lone", "p50_us"),
@@ -232,6 +239,7 @@ FIGURES: Final[dict[str, Callable[[Result], str]]] = {
     "footprint": table("footprint", "bytes", 1 / 1024),
     "idle": table("idle", "bytes", 1 / 1024),
     "websockets": table("websockets", "cpu_us"),
+    "websockets-tail": table("websockets", "p99_us", 1e-3),
     "burst": burst,
     "tools": table("tools", "rate"),
     "model": lines_of_model,
