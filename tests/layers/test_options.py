@@ -26,7 +26,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         "group_expiry": 86_400.0,
         "send_timeout": 5.0,
         "max_message_size": 1_048_576,
-        "max_groups": 1_000,
+        "max_groups": 10_000,
         "encryption_keys": None,
         "accept_plain": False,
         "linger": 2.0,

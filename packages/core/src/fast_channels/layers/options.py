@@ -83,7 +83,7 @@ class LayerOptions:
     max_message_size: int = 1_048_576
     """A larger encoded message is refused with ``MessageTooLarge``."""
 
-    max_groups: int = 1_000
+    max_groups: int = 10_000
     """Groups that one channel may be a member of; one more raises ``TooManyGroups``."""
 
     encryption_keys: tuple[bytes, ...] | None = field(default=None, repr=False)
