@@ -67,7 +67,7 @@ def run(program: str, name: str, folder: Path) -> subprocess.CompletedProcess[st
     file = folder / name
     file.write_text(program)
     command = [sys.executable, "-W", "error", str(file)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=20)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
 
 
 def make_targets_named(text: str) -> set[str]:
@@ -104,6 +104,7 @@ def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.timeout(75)
 @pytest.mark.parametrize(("program", "page"), PROGRAMS)
 def test_a_python_block_runs(program: str, page: str, tmp_path: Path) -> None:
     done = run(program, page, tmp_path)
