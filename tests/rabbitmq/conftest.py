@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,28 @@ from fast_channels_rabbitmq import RabbitMQChannelLayer
 from .servers import Node, running
 
 Make = Callable[..., RabbitMQChannelLayer]
+
+
+LONG = {
+    "TestLayer": {
+        "test_a_member_loses_nothing_while_others_come_and_go",
+        "test_sending_and_joining_fail_in_time_during_an_outage",
+    },
+    "TestCutOff": {"test_no_password_is_shown_in_an_outage"},
+}
+"""Clauses of the kit that take seconds, and show what a shorter test shows as well."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the slow ones out of the normal run, and wait long enough for a node to start."""
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path.parent == Path(__file__).parent:
+            name = item.cls.__name__ if item.cls is not None else ""
+            if item.originalname in LONG.get(name, ()):
+                item.add_marker(pytest.mark.long)
+            if item.get_closest_marker("timeout") is None:  # the first one waits for the node
+                item.add_marker(pytest.mark.timeout(90))
 
 
 @pytest.fixture(scope="session")

@@ -191,7 +191,7 @@ def strict(
         yield node, f"127.0.0.1:{port}"
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_tls_with_a_clients_certificate_lets_in_who_it_names(
     strict: tuple[Node, str], certificates: Path, make: Make, node: Node
 ) -> None:
@@ -224,7 +224,7 @@ async def test_tls_with_a_clients_certificate_lets_in_who_it_names(
     assert "rabbitmq at" in await refused(make(f"amqps://{node.address}", **files))
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_a_payload_over_the_servers_limit_is_told(
     strict: tuple[Node, str], make: Make
 ) -> None:

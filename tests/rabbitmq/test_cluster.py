@@ -11,7 +11,7 @@ from .servers import Cluster
 
 GAP = {"type": "channels.gap", "group": "room"}
 LAST = {"type": "last"}
-pytestmark = [pytest.mark.long, pytest.mark.timeout(90)]  # two nodes take long to start
+pytestmark = [pytest.mark.long, pytest.mark.timeout(200)]  # two nodes take long to start
 
 
 @pytest.fixture(scope="module")

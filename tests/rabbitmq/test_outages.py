@@ -28,7 +28,7 @@ async def member(layer: RabbitMQChannelLayer) -> str:
     return channel
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_a_killed_and_restarted_server_costs_one_gap_and_no_subscription(
     node: Node, make: Make
 ) -> None:

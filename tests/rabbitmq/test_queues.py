@@ -39,7 +39,7 @@ async def opened(
         await backend.close()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 async def test_jobs_survive_a_server_that_is_killed(node: Node, make: Make) -> None:
     # The queue was made a moment before: that is when a server forgets it.
     here, there = make(node.url), make(node.url)
