@@ -14,7 +14,8 @@ from .servers import Node
 
 
 class TestLayer(LayerTests):
-    capabilities = frozenset({"queues"})
+    capabilities = frozenset({"queues", "history"})
+    exact_history = False
     unavailable_within = 8.0
     recovers_within = 5.0
     server: Node

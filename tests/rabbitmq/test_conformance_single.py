@@ -10,15 +10,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from fast_channels.testing.conformance import BackendTests, QueueTests
+from fast_channels.testing.conformance import BackendTests, HistoryTests, QueueTests
 from fast_channels_rabbitmq import RabbitMQBackend
 from fast_channels_rabbitmq.urls import parse_servers
 
 from .servers import PASSWORD, Node
 
 
-class Single(BackendTests, QueueTests):
-    capabilities = frozenset({"queues"})
+class Single(BackendTests, QueueTests, HistoryTests):
+    capabilities = frozenset({"queues", "history"})
+    exact_history = False
     queue_capacity = 100
     redelivers = True
     unavailable_within = 5.0

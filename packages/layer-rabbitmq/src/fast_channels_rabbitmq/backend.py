@@ -8,8 +8,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels.layers import Backend, Inbox, Link, Publication, WorkerQueues
+from fast_channels.layers import (
+    Backend,
+    History,
+    Inbox,
+    Link,
+    Publication,
+    WorkerQueues,
+    is_history_topic,
+)
 from fast_channels_rabbitmq.connection import Connection
+from fast_channels_rabbitmq.history import Kept, RabbitMQHistory
 from fast_channels_rabbitmq.probe import Probe
 from fast_channels_rabbitmq.publisher import Publisher, logger
 from fast_channels_rabbitmq.queues import RabbitMQJob, RabbitMQQueues
@@ -23,6 +32,7 @@ MAX_PAYLOAD: Final = 8_388_608
 QUEUE_LENGTH: Final = 10_000
 QUEUE_BYTES: Final = 67_108_864
 PATIENCE: Final = 2.0
+HISTORY_SECONDS: Final = 3_600.0
 CLOSED: Final = "the rabbitmq backend is not open"
 
 
@@ -32,7 +42,8 @@ class RabbitMQBackend(Backend):
     ``exchange`` carries the topics and begins the names of what else is declared; ``capacity_of``
     tells how many jobs a worker queue holds, ``queue_type`` of which type it is. ``queue_length``
     and ``queue_bytes`` are what a process that is slow may leave at the server before the oldest is
-    dropped. ``patience`` is for how many seconds a send waits for a server that takes no messages.
+    dropped. ``patience`` is for how many seconds a send waits for a server that takes no messages,
+    ``history_seconds`` how long streams that are not there yet keep what is sent to durable groups.
     """
 
     def __init__(
@@ -46,9 +57,11 @@ class RabbitMQBackend(Backend):
         queue_bytes: int = QUEUE_BYTES,
         max_payload: int = MAX_PAYLOAD,
         patience: float = PATIENCE,
+        history_seconds: float = HISTORY_SECONDS,
     ) -> None:
         self.max_payload = self._limit = max_payload
         self.queues: WorkerQueues | None = Queues(self)
+        self.history: History | None = Kept(self._opened_history)
         self._servers = list(servers)
         self._capacity_of = capacity_of
         self._exchange = exchange
@@ -60,6 +73,8 @@ class RabbitMQBackend(Backend):
             "x-overflow": "drop-head",
         }
         self._patience = patience
+        self._history_seconds = history_seconds
+        self._kept: RabbitMQHistory | None = None
         self._links: list[Link[Connection]] = []
         self._publisher: Publisher | None = None
         self._subscriber: Subscriber | None = None
@@ -87,6 +102,9 @@ class RabbitMQBackend(Backend):
             self._capacity_of,
             self._limit,
         )
+        self._kept = RabbitMQHistory(
+            listening, publisher, inbox, self._exchange, self._history_seconds, self._limit
+        )
         await publishing.open()
         await listening.open()
         if listening.connection is not None:
@@ -99,6 +117,8 @@ class RabbitMQBackend(Backend):
         async with self._closing:  # whoever else closes waits for it
             if self._jobs is not None:
                 self._jobs.close()
+            if self._kept is not None:
+                await self._kept.close()
             if self._publisher is not None:
                 self._publisher.close()
             if self._probe is not None:
@@ -106,17 +126,22 @@ class RabbitMQBackend(Backend):
             for link in self._links:
                 await link.close()
             self._links = []
-            self._publisher = self._subscriber = self._probe = self._jobs = None
+            self._publisher = self._subscriber = self._probe = self._jobs = self._kept = None
 
     async def subscribe(self, topics: Collection[str], /) -> None:
         """The server puts what is published to the topics into our queue."""
         if self._subscriber is None:
             raise BackendUnavailable(CLOSED)
-        await self._subscriber.subscribe(topics)
+        kept = [topic for topic in topics if is_history_topic(topic)]
+        if kept:
+            self._subscriber.follows = True
+            await self._opened_history().subscribe(kept)
+        await self._subscriber.subscribe([each for each in topics if not is_history_topic(each)])
 
     async def unsubscribe(self, topics: Collection[str], /) -> None:
         """The topics are not delivered any more."""
         if self._subscriber is not None:
+            self._opened_history().unsubscribe(filter(is_history_topic, topics))
             await self._subscriber.unsubscribe(topics)
 
     async def publish(self, publications: Sequence[Publication], /) -> None:
@@ -135,11 +160,21 @@ class RabbitMQBackend(Backend):
         return {ours: str(info[name]) for ours, name in names.items() if name in info}
 
     @property
+    def deaf(self) -> Exception | None:
+        """Why nothing comes now of some durable groups."""
+        return None if self._kept is None else self._kept.deaf
+
+    @property
     def jobs(self) -> RabbitMQQueues:
         """The worker queues while the backend is open; raises ``BackendUnavailable`` otherwise."""
         if self._jobs is None:
             raise BackendUnavailable(CLOSED)
         return self._jobs
+
+    def _opened_history(self) -> RabbitMQHistory:
+        if self._kept is None:
+            raise BackendUnavailable(CLOSED)
+        return self._kept
 
 
 class Queues:

@@ -53,6 +53,8 @@ class Delivery(NamedTuple):
     tag: int
     key: str
     body: bytes
+    head: bytes = b""
+    """The header of its content, with its properties."""
 
 
 class Publishing:
@@ -95,6 +97,7 @@ class Channel:
         self._missing = -1
         """Bytes of that content that are still to come; below zero: its header is."""
         self._pieces: list[bytes] = []
+        self._head = b""
 
     # --- asking -------------------------------------------------------------------------------
 
@@ -215,6 +218,7 @@ class Channel:
         if self._method is None:
             raise ValueError("a content without a method")
         self._missing = CONTENT.unpack_from(payload)[2]
+        self._head = payload
         if self._method.startswith(RETURN):  # before the confirm of the message
             for publishing in self._publishings.values():
                 if publishing.mark and payload.endswith(publishing.mark):
@@ -286,7 +290,7 @@ class Channel:
             at += 10 + method[at + 9]
             if self.on_delivery is not None:
                 key = method[at + 1 : at + 1 + method[at]].decode("utf-8", "surrogateescape")
-                self.on_delivery(Delivery(consumer, tag, key, body))
+                self.on_delivery(Delivery(consumer, tag, key, body, self._head))
         elif self.ended is not None:
             pass
         elif kind == 71:  # basic.get-ok

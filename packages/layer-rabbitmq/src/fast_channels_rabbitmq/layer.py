@@ -2,8 +2,9 @@
 
 from typing import Any, Final
 
-from fast_channels.layers import BaseChannelLayer
+from fast_channels.layers import BaseChannelLayer, HistoryPolicy
 from fast_channels_rabbitmq.backend import (
+    HISTORY_SECONDS,
     MAX_PAYLOAD,
     PATIENCE,
     QUEUE_BYTES,
@@ -56,6 +57,12 @@ class RabbitMQChannelLayer(BaseChannelLayer):
             "max_payload": max_payload,
         }
 
+    @property
+    def _history_seconds(self) -> float:
+        """For how long anything is kept."""
+        policies: dict[Any, HistoryPolicy] = dict(self.options.history or {})
+        return max([HISTORY_SECONDS, *(policy.ttl for policy in policies.values())])
+
     def create_backend(self) -> RabbitMQBackend:
         """Return a backend with connections of its own."""
         return RabbitMQBackend(
@@ -64,6 +71,7 @@ class RabbitMQChannelLayer(BaseChannelLayer):
             exchange=self.options.prefix,
             queue_type=self._queue_type,
             patience=min(PATIENCE, self.options.send_timeout * 0.6),
+            history_seconds=self._history_seconds,
             **self._limits,
         )
 

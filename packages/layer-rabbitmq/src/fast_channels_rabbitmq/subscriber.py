@@ -58,6 +58,8 @@ class Subscriber:
         """The calls that wait for the first confirmation of a topic."""
         self._queues: dict[Connection, _Queue] = {}
         """Several while one connection is tried beside another."""
+        self.follows = False
+        """Streams are followed, which go on where they were: a gap names our topics alone."""
         link.prepare = self._prepare
         link.came_back = self._came_back
 
@@ -146,7 +148,7 @@ class Subscriber:
 
     def _came_back(self, connection: Connection, cause: Exception) -> None:
         """Tell of the gap, then of what came meanwhile."""
-        self._inbox.gap(cause)
+        self._inbox.gap(cause, list(self._topics) if self.follows else None)
         self.start(connection)
 
     # --- what comes ---------------------------------------------------------------------------

@@ -1,0 +1,133 @@
+"""Making streams, one process at a time.
+
+A server ends the whole connection of who publishes to a stream that is just being made, or consumes
+it. So a process looks for the streams, and makes those that are missing, while it has a queue that
+is exclusive to its connection, as AMQP's locks are. Each stream begins with a message, for a place
+in an empty one cannot be told.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from pamqp import commands
+
+from fast_channels.layers import Link, reconnect_delays
+from fast_channels_rabbitmq.channel import Refused
+from fast_channels_rabbitmq.connection import Connection
+from fast_channels_rabbitmq.publisher import Publisher, address_of, answered
+from fast_channels_rabbitmq.records import MARK, note
+from fast_channels_rabbitmq.streams import STEP_SECONDS, delete, epoch_of, is_missing
+
+RESOURCE_LOCKED: Final = 405
+ALONE_SECONDS: Final = 1.5
+"""How long another process may take to make streams, before it is taken for dead."""
+
+LONGEST_DELAY: Final = 0.1
+
+
+class Maker:
+    """Makes the streams of one prefix; ``lock`` is the name of a queue that nothing else uses."""
+
+    def __init__(
+        self,
+        link: Link[Connection],
+        publisher: Publisher,
+        lock: str,
+        names: Sequence[str],
+        seconds: float,
+    ) -> None:
+        self._link = link
+        self._publisher = publisher
+        self._lock = lock
+        self._names = names
+        self._seconds = seconds
+        self._made = False
+        self._making = asyncio.Lock()
+
+    def doubt(self) -> None:
+        """A stream is perhaps not there any more."""
+        self._made = False
+
+    async def ensure(self) -> None:
+        """The streams are there."""
+        if self._made:
+            return
+        async with self._making:
+            if self._made:
+                return
+            connection = await self._link.ready()
+            async with self._alone(connection):
+                await asyncio.gather(*(self._look(connection, name) for name in self._names))
+            self._made = True
+
+    async def make_anew(self, names: Sequence[str]) -> None:
+        """Those streams are other ones, and empty."""
+        async with self._making:
+            connection = await self._link.ready()
+            async with self._alone(connection):
+                for name in names:
+                    await delete(connection, name)
+                await asyncio.gather(*(self.epoch(connection, name) for name in names))
+
+    async def epoch(self, connection: Connection, name: str) -> str:
+        """Return the epoch of the stream, which is there from now on."""
+        epoch, made = await epoch_of(connection, name, self._seconds)
+        if made:
+            await self.begin(name)
+        return epoch
+
+    async def begin(self, name: str) -> None:
+        """The stream has a message."""
+        connection = await self._publisher.ready()
+        channel = connection.first
+        publishing = channel.publishing()
+        if channel.ended is None:
+            body = note(MARK, b"")
+            connection.write(channel.message(publishing, address_of("", name), b"\0\0", body)[1])
+        await answered(publishing.done, connection, STEP_SECONDS)
+
+    async def _look(self, connection: Connection, name: str) -> None:
+        channel = connection.channel()
+        try:
+            look = commands.Queue.Declare(0, name, passive=True)
+            await answered(channel.ask(look), connection, STEP_SECONDS)
+        except Refused as error:
+            if not is_missing(error):
+                raise
+            await self.epoch(connection, name)
+        finally:
+            channel.close()
+
+    @asynccontextmanager
+    async def _alone(self, connection: Connection) -> AsyncGenerator[None]:
+        """No other process is inside, unless it is not to be waited for."""
+        delays = reconnect_delays(most=LONGEST_DELAY)
+        until = time.monotonic() + ALONE_SECONDS
+        held = False
+        while not held and time.monotonic() < until:
+            held = await self._declared(connection)
+            if not held:
+                await asyncio.sleep(next(delays))
+        try:
+            yield
+        finally:
+            if held and connection.lost is None:
+                channel = connection.channel()
+                channel.order(commands.Queue.Delete(0, self._lock))
+                channel.close()
+
+    async def _declared(self, connection: Connection) -> bool:
+        channel = connection.channel()
+        try:
+            declare = commands.Queue.Declare(0, self._lock, exclusive=True, auto_delete=True)
+            await answered(channel.ask(declare), connection, STEP_SECONDS)
+        except Refused as error:
+            if error.code != RESOURCE_LOCKED:
+                raise
+            return False
+        finally:
+            channel.close()
+        return True
