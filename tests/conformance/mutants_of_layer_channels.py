@@ -77,7 +77,7 @@ class PutsBackLast(Mutant):
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
             mailbox = (await self._here()).hub.mailboxes[channel]
-            mailbox.put(message, 1, time.monotonic())
+            mailbox.put((message.copy, time.monotonic(), 1))
             raise
         return message
 
@@ -186,7 +186,7 @@ class HandsOver(Local):
         if mailbox is None:
             await super().send(channel, message)
         else:
-            mailbox.put(dict(message), 1, time.monotonic())
+            mailbox.put((dict(message).copy, time.monotonic(), 1))
 
 
 @caught_by("test_keys_that_are_no_text_arrive_equal_or_are_refused")
@@ -284,8 +284,10 @@ class SharesNested(Mutant):
     def spoil(self, session):
         seen = {}
 
-        def put(mailbox, message, size, now, put=Mailbox.put):
-            return put(mailbox, seen.setdefault(repr(message), message).copy(), size, now)
+        def put(mailbox, unread, put=Mailbox.put):
+            copy, arrived, size = unread
+            message = copy()
+            return put(mailbox, (seen.setdefault(repr(message), message).copy, arrived, size))
 
         session.new_mailbox = lambda prefix, make=None, new=session.new_mailbox: new(
             prefix, lambda *arguments: Sharing(put, *arguments)
@@ -299,8 +301,8 @@ class Sharing(Mailbox):
         super().__init__(*arguments)
         self.shared = put
 
-    def put(self, message, size, now):
-        return self.shared(self, message, size, now)
+    def put(self, unread):
+        return self.shared(self, unread)
 
 
 @caught_by("test_a_sender_may_change_its_message_when_the_send_is_done")
@@ -312,4 +314,4 @@ class EncodesLater(Local):
         if mailbox is None:
             await super().send(channel, message)
         else:
-            later(0.001, lambda: mailbox.put(message, 1, time.monotonic()))
+            later(0.001, lambda: mailbox.put((message.copy, time.monotonic(), 1)))

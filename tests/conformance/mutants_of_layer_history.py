@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-from fast_channels.layers.history.cursor import fresh
 from fast_channels.layers.mailbox import KEPT, Mailbox
 from fast_channels.layers.messages import encode_message
 
@@ -55,7 +54,8 @@ class PushesTheReplay(Mutant):
         await super().group_add(group, channel)
         mailbox = (await self._here()).hub.mailboxes[channel]
         for each in await self.group_history(group, since=since, limit=10_000) if since else ():
-            mailbox.put(each, len(encode_message(each, 1_000_000)), time.monotonic())
+            size = len(encode_message(each, 1_000_000))
+            mailbox.put((lambda each=each: each, time.monotonic(), size))
 
 
 @caught_by("test_a_full_member_falls_behind_and_catches_up")
@@ -63,9 +63,9 @@ class DropsWhenFull(Mutant):
     """Puts what comes live into every mailbox, whether it is full or not."""
 
     def spoil(self, session):
-        def fan_out(pending: Any, stop: int, now: float) -> None:
+        def fan_out(pending: Any, stop: int) -> None:
             for mailbox in pending.members[pending.index : stop]:
-                mailbox.put(fresh(pending.durable, pending.item), len(pending.payload), KEPT)
+                mailbox.put(pending.first)
             pending.index = stop
 
         session.durable._fan_out = fan_out if session.durable else None
@@ -75,14 +75,15 @@ class AgingMailbox(Mailbox):
     """Lets a durable message expire at once when somebody looks at its age."""
 
     def taken(self, arrived, size):
-        return super().taken(float("-inf") if arrived is KEPT else arrived, size)
+        return super().taken(-1e9 if arrived is KEPT else arrived, size)
 
 
 class ForgetfulMailbox(Mailbox):
     """Does not know which messages are durable."""
 
-    def put(self, message, size, now):
-        return super().put(message, size, time.monotonic())
+    def put(self, unread):
+        copy, _arrived, size = unread
+        return super().put((copy, time.monotonic(), size))
 
 
 class OtherMailboxes(Mutant):

@@ -2,13 +2,17 @@
 
 import asyncio
 import time
+from collections.abc import Generator, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels.layers.hub import HIGH_WATER, MAX_BACKLOG, TURN_SECONDS
-from fast_channels.layers.mailbox import Mailbox
+from fast_channels.layers.codec import Entry, encode_entries, encode_frame
+from fast_channels.layers.hub import HIGH_WATER, MAX_BACKLOG, TOGETHER, TURN_SECONDS
+from fast_channels.layers.mailbox import Mailbox, Unread
+from fast_channels.layers.messages import encode_message
 
 from .backends import Layer, Make, frame, from_callback, node_of
 from .waiting import numbers, read_to_fence, receive, soon, turns, until
@@ -141,7 +145,7 @@ async def test_a_delivery_during_a_delivery_is_queued_and_not_nested(make: Make)
     depth = deepest = count = 0
 
     class Chained(Mailbox):
-        def put(self, message: dict[str, Any], size: int, now: float) -> bool:
+        def put(self, unread: Unread) -> bool:
             nonlocal depth, deepest, count
             depth += 1
             deepest = max(deepest, depth)
@@ -249,13 +253,134 @@ async def test_an_overload_after_a_flush_is_told_like_the_first(make: Make) -> N
 
 
 async def test_a_turn_looks_at_the_clock_as_well(make: Make) -> None:
-    """A message that is costly to decode ends a turn long before 250 members."""
+    """Members that take long, as handlers that start in place may, end a turn before 250 of them.
+
+    So do readers that wait for a message that is costly to decode.
+    """
+
+    class Slow(Mailbox):
+        def put(self, unread: Unread) -> bool:
+            end = time.perf_counter() + 0.001
+            while time.perf_counter() < end:
+                pass
+            return super().put(unread)
+
     layer = make()
-    await crowd(layer, "crowd", 250)
-    rows = [{"name": f"row {n}", "values": [n, n, n]} for n in range(1_000)]
-    assert 0 < await begin(layer, {"type": "x", "rows": rows}) < 250
-    assert TURN_SECONDS == 0.005
-    await layer.flush()
+    async with AsyncExitStack() as stack:
+        for _ in range(250):
+            channel = await stack.enter_async_context(layer.channel(make=Slow))
+            await channel.join("crowd")
+        assert 0 < await begin(layer, message(1)) < 250
+        assert TURN_SECONDS == 0.005
+        await until(lambda: layer.stats()["unread"] == 250)
+
+
+async def deliver_together(layer: Layer, count: int) -> int:
+    """Deliver one frame of so many messages to the crowd; return how many are unread then."""
+    entries = [Entry(encode_message(message(n), 2**20)) for n in range(count)]
+    packed = encode_frame("0123456789abcdef", 0, 0, encode_entries(entries))
+
+    def deliver() -> int:
+        layer.backend.inbox.deliver("fc:g.crowd", packed)
+        return layer.stats()["unread"]
+
+    return await from_callback(deliver)
+
+
+async def test_members_get_messages_that_came_together_in_one_turn(make: Make) -> None:
+    layer = make()
+    channels = await crowd(layer, "crowd", 600)
+    assert await deliver_together(layer, 10) in range(10, 2_501, 10)
+    await until(lambda: layer.stats()["unread"] == 6_000)
+    for channel in (channels[0], channels[300], channels[599]):
+        assert numbers(await receive(layer, channel, 10)) == list(range(10))
+
+
+class Receiving:
+    """Awaits the channel's next message, and notes when it has to wait for it."""
+
+    def __init__(self, layer: Layer, channel: str, waits: list[str]) -> None:
+        self.layer, self.channel, self.waits = layer, channel, waits
+
+    def __await__(self) -> Generator[Any, None, dict[str, Any]]:
+        steps = self.layer.receive(self.channel).__await__()
+        try:
+            while True:
+                waits_for = next(steps)
+                self.waits.append(self.channel)
+                yield waits_for
+        except StopIteration as end:
+            received: dict[str, Any] = end.value
+            return received
+
+
+async def test_readers_wake_once_for_messages_that_came_together(make: Make) -> None:
+    layer = make()
+    channels = await crowd(layer, "crowd", 200)
+    waits: list[str] = []
+
+    async def read(channel: str) -> list[int]:
+        return numbers([await Receiving(layer, channel, waits) for _ in range(TOGETHER)])
+
+    readers = [asyncio.create_task(read(channel)) for channel in channels]
+    await until(lambda: len(waits) == 200)
+    await deliver_together(layer, TOGETHER)
+    assert await soon(asyncio.gather(*readers)) == [list(range(TOGETHER))] * 200
+    assert sorted(waits) == sorted(channels)
+
+
+async def test_readers_that_keep_up_lose_nothing_of_what_came_together(make: Make) -> None:
+    """More at once than a mailbox holds: turns leave them time to read."""
+    layer = make(capacity=TOGETHER)
+    channels = await crowd(layer, "crowd", 250)
+
+    async def read(channel: str) -> list[int]:
+        return numbers(await receive(layer, channel, 200))
+
+    readers = [asyncio.create_task(read(channel)) for channel in channels]
+    await turns(2)
+    await deliver_together(layer, 200)
+    assert await soon(asyncio.gather(*readers)) == [list(range(200))] * 250
+    assert layer.stats()["overflowed"] == 0
+
+
+async def test_what_came_together_is_dropped_one_by_one_where_it_does_not_fit(make: Make) -> None:
+    layer = make(capacity=4)
+    [channel] = await crowd(layer, "crowd", 1)
+    await deliver_together(layer, 10)
+    assert layer.stats()["overflowed"] == 6
+    assert numbers(await receive(layer, channel, 4)) == [0, 1, 2, 3]
+
+
+async def test_who_leaves_at_a_message_gets_none_of_those_that_came_with_it(make: Make) -> None:
+    layer = make()
+
+    class Leaver(Mailbox):
+        def put(self, unread: Unread) -> bool:
+            channel.leave("crowd")
+            return super().put(unread)
+
+        def put_all(self, unread: Sequence[Unread], size: int) -> int:
+            return 0
+
+    async with layer.channel(make=Leaver) as channel:
+        await channel.join("crowd")
+        [other] = await crowd(layer, "crowd", 1)
+        await deliver_together(layer, 3)
+        assert numbers(await receive(layer, other, 3)) == [0, 1, 2]
+        assert numbers(channel.mailbox.unread) == [0]
+
+
+async def test_messages_that_came_together_are_each_receivers_own(make: Make) -> None:
+    layer = make()
+    channels = await crowd(layer, "crowd", 3)
+    await begin(layer, message(1), message(2), message(3, nested={"list": []}))
+    for channel in channels:
+        got = await receive(layer, channel, 3)
+        assert got == [message(1), message(2), message(3, nested={"list": []})]
+        for each in got:
+            each["seen"] = True
+        got[2]["nested"]["list"].append("mine")
 
 
 async def test_fan_out_makes_no_task(make: Make) -> None:

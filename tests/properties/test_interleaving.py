@@ -176,7 +176,7 @@ class Interleaving(RuleBasedStateMachine):
             box.channel.leave(group)
             membership.end(self.step, change, succeeded=True)
             if membership.now == "out" and not box.reading:
-                unread = [message for message, _, _ in box.channel.mailbox.queue]
+                unread = box.channel.mailbox.unread
                 box.left[group] = {each["n"] for each in unread if "n" in each}
         else:
             home = self.node(node)

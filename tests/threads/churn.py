@@ -21,9 +21,9 @@ from tcp_broker import TCPLayer
 from fast_channels import AsyncWebsocketConsumer
 from fast_channels.consumer.connection import Connection
 from fast_channels.layers import BaseChannelLayer, InMemoryChannelLayer, channel_layers
-from fast_channels.layers.hub import Topic
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.names import check_channel
+from fast_channels.layers.topics import Topic
 
 AT_ONCE = 100
 LINGER = 0.05

@@ -56,6 +56,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "layers.presence.roster",
         "layers.presence.announcer",
     ),
+    ("layers.topics",),
     ("layers.hub",),
     (
         "layers.history.cursor",

@@ -8,7 +8,7 @@ this connection only.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import copy_context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +19,7 @@ from fast_channels.consumer.in_place import start
 from fast_channels.consumer.kinds import adapt
 from fast_channels.exceptions import StopConsumer
 from fast_channels.layers.counters import LossReport
-from fast_channels.layers.mailbox import Mailbox, Message
+from fast_channels.layers.mailbox import Mailbox, Message, Unread
 from fast_channels.layers.options import LayerOptions
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 READ_AHEAD: Final = 16
 """Client events that wait in the queue at most; then the server's socket holds the rest back."""
 
-CLIENT: Final = float("inf")
+CLIENT: Final = float("-inf")
 """Marks a queued client event in place of its arrival (by identity): outside capacity and age."""
 
 _FAREWELLS: Final = frozenset({"websocket.disconnect", "http.disconnect"})
@@ -86,7 +86,7 @@ class Connection(Mailbox):
         self._dispatches = consumer.overrides_dispatch
         self._in_place = in_place.enabled()
         self._context = copy_context()
-        self._main = _serving_task()
+        self._main = in_place.serving_task()
         self._parked: asyncio.Future[None] | None = None
         """What main waits for, while it waits and nothing is queued."""
         self._handover: tuple[in_place.Suspended | BaseException, Message] | None = None
@@ -98,19 +98,23 @@ class Connection(Mailbox):
 
     # --- what arrives -------------------------------------------------------------------------
 
-    def put(self, message: Message, size: int, now: float) -> bool:
+    def put(self, unread: Unread) -> bool:
         """Handle a message of the layer at once if main is parked, else take it as any mailbox.
 
         The hub calls this while no task runs.
         """
         parked = self._parked
         if parked is not None and self._in_place and not parked.done():
-            self._start(self._for_layer, message, parked, None)
+            self._start(self._for_layer, unread[0](), parked, None)
             return True
-        if not super().put(message, size, now):
+        if not super().put(unread):
             return False
         self._wake_main()
         return True
+
+    def put_all(self, unread: Sequence[Unread], size: int) -> int:
+        """Take messages together while main, which is not parked, will come to them by itself."""
+        return 0 if self._parked is not None else super().put_all(unread, size)
 
     def put_gap(self, message: Message) -> None:
         """Take a gap message; main handles it before everything that comes later."""
@@ -160,7 +164,7 @@ class Connection(Mailbox):
         """Pass on the messages of a layer that has nothing but ``receive``."""
         while True:
             message = await receive()
-            self.loop.call_soon(self.put, dict(message), 0, time.monotonic())
+            self.loop.call_soon(self.put, (dict[str, Any](message).copy, time.monotonic(), 0))
             await asyncio.sleep(0)
             while len(self.queue) >= READ_AHEAD:
                 await self._wait_for_room()
@@ -179,9 +183,10 @@ class Connection(Mailbox):
         self._end_channel = end_channel
         while True:
             while self.queue:
-                message, arrived, size = self.queue.popleft()
+                copy, arrived, size = self.queue.popleft()
                 if not self.taken(arrived, size):
                     continue
+                message = copy()
                 make: MakeHandler = self._for_layer
                 if arrived is CLIENT:
                     self._read_ahead -= 1
@@ -338,7 +343,7 @@ class Connection(Mailbox):
 
     def tell(self, event: Message) -> None:
         """Queue an event of the client, or one that the consumer sends to itself."""
-        self.queue.append((event, CLIENT, 0))
+        self.queue.append((lambda: event, CLIENT, 0))
         self._gaps += 1
         self._read_ahead += 1
         self._wake_main()
@@ -387,13 +392,6 @@ class Connection(Mailbox):
 
     async def _handle(self, make: MakeHandler, message: Message) -> None:
         await adapt(self.consumer, make(message), message)
-
-
-def _serving_task() -> asyncio.Task[Any]:
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("a consumer must be served by an asyncio task")
-    return task
 
 
 async def _raise(error: Exception) -> None:

@@ -86,6 +86,14 @@ def _rest(run: Any, coroutine: Handler, waits_for: Any) -> Generator[Any, Any, N
         return
 
 
+def serving_task() -> "asyncio.Task[Any]":
+    """Return the running task, which is a consumer's; ``RuntimeError`` if there is none."""
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a consumer must be served by an asyncio task")
+    return task
+
+
 def start(
     coroutine: Handler,
     context: Context,

@@ -28,7 +28,11 @@ class LocalChannel:
 
     async def receive(self) -> dict[str, Any]:
         """Wait for the next message; cancelling loses nothing."""
-        return await self.mailbox.get()
+        mailbox = self.mailbox
+        while mailbox.queue:  # as get, without a coroutine more
+            if (message := mailbox.take()) is not None:
+                return message
+        return await mailbox.get()
 
     async def join(self, group: str) -> None:
         """The channel is a member of the group; ``ChannelNotFound`` once it has ended."""
@@ -53,5 +57,9 @@ class LocalChannel:
         self.end()
 
     async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        mailbox = self.mailbox
         while True:
-            yield await self.mailbox.get()
+            if not mailbox.queue:
+                yield await mailbox.get()
+            elif (message := mailbox.take()) is not None:
+                yield message

@@ -10,15 +10,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Final
+from typing import Final
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers.counters import LossReport
-from fast_channels.layers.history import GroupMessage
-from fast_channels.layers.mailbox import Mailbox, Message, gap_message
-from fast_channels.layers.messages import decode_message, is_flat
-from fast_channels.layers.names import topic_group
-from fast_channels.layers.sequence import Tracker
+from fast_channels.layers.mailbox import Mailbox, Message, Unread
+from fast_channels.layers.messages import decode_message
+from fast_channels.layers.topics import Pending, Topic, gap_pending, shared
 
 logger = logging.getLogger("fast_channels.layers")
 
@@ -30,61 +28,12 @@ CLOCK_EVERY: Final = 32
 HIGH_WATER: Final = 1_000
 """Waiting messages above which local senders wait until this side has caught up."""
 
+TOGETHER: Final = 16
+"""Messages of one group that its members get together at most, and wake for once. Not more: what
+comes in one turn has to fit into mailboxes that nobody can read meanwhile."""
+
 MAX_BACKLOG: Final = 64 * 1_048_576
 """Bytes of waiting messages above which arriving ones are dropped, counted and told as a gap."""
-
-
-class Topic:
-    """One topic's members and what was last seen on it."""
-
-    __slots__ = ("behind", "current", "group", "members", "missed", "named", "seen", "telling")
-
-    def __init__(self, name: str) -> None:
-        self.named = False
-        """A member has to be told of which group its messages are."""
-        self.telling = False
-        """A gap message for messages dropped here waits to be put: one tells them all."""
-        self.group = topic_group(name)
-        self.missed: Callable[[str | None], None] | None = None
-        """Told of a loss, and on which node's frames (None: any), in place of members."""
-        self.members: dict[str, Mailbox] = {}
-        self.behind: dict[str, Any] | None = None
-        """Of a durable group: the cursors of members that have not everything yet, by channel."""
-        self.seen = Tracker()
-        self.current: list[Mailbox] | None = None
-        """The members as a list, until they change."""
-
-    def snapshot(self) -> list[Mailbox]:
-        """Return the members of now; the list is shared and never changed."""
-        if self.current is None:
-            self.current = list(self.members.values())
-        return self.current
-
-    def changed(self) -> None:
-        """Members came or went: the next message gets a new snapshot."""
-        self.current = None
-
-
-class Pending:
-    """One message, and the members that do not have it yet."""
-
-    __slots__ = ("exclude", "flat", "index", "members", "message", "own", "payload", "put", "topic")
-
-    def __init__(
-        self, topic: Topic, members: list[Mailbox], message: Message, payload: bytes | None
-    ) -> None:
-        self.topic = topic
-        self.members = members
-        self.message = message
-        self.payload = payload
-        """The message's bytes; None: a gap message."""
-        self.flat = is_flat(message)
-        self.exclude: str | None = None
-        self.own = False
-        """This session sent it, to the one member."""
-        self.index = 0
-        self.put: Callable[[Any, int, float], None] | None = None
-        """Called with this, an index and the time, to put it into mailboxes up to that index."""
 
 
 class Hub:
@@ -98,6 +47,8 @@ class Hub:
         self._gaps = gaps
         self._counters = losses.counters
         self._pending: deque[Pending] = deque()
+        self._waiting = 0
+        """Messages in ``_pending``, and their bytes."""
         self._backlog = 0
         self._busy = False
         """A turn is running, or scheduled."""
@@ -145,10 +96,27 @@ class Hub:
 
     def group(self, topic: Topic, payload: bytes, message: Message, exclude: str | None) -> None:
         """Every member of now, but for the channel ``exclude``, gets the message in its turn."""
-        if topic.members:
-            pending = Pending(topic, topic.snapshot(), message, payload)
-            pending.exclude = exclude
-            self._enqueue(pending)
+        if not topic.members:
+            return
+        members, unread = topic.snapshot(), shared(payload, message)
+        last = self._pending[-1] if self._pending else None
+        if (
+            last is not None
+            and last.members is members
+            and last.open
+            and exclude is None
+            and len(last.rest) < TOGETHER - 1
+            and not self.overloaded
+        ):
+            last.rest.append(unread)
+            last.size += unread[2]
+            self._backlog += unread[2]
+            self._waiting += 1
+            return
+        pending = Pending(topic, members, unread)
+        pending.exclude = exclude
+        pending.open = exclude is None
+        self._enqueue(pending)
 
     def direct(self, topic: Topic, channel: str, payload: bytes, own: bool) -> None:
         """The channel gets the message in its turn; ``own``: this session sent it."""
@@ -157,18 +125,18 @@ class Hub:
             self._counters.undeliverable += 1
             logger.debug("message for the channel %s, which is gone", channel)
             return
-        pending = Pending(topic, [mailbox], decode_message(payload), payload)
+        pending = Pending(topic, [mailbox], shared(payload, decode_message(payload)))
         pending.own = own
         self._enqueue(pending)
 
     def some(self, topic: Topic, members: list[Mailbox], payload: bytes) -> None:
         """These members get the message in their turn, unless they leave the group before."""
-        self._enqueue(Pending(topic, members, decode_message(payload), payload))
+        self._enqueue(Pending(topic, members, shared(payload, decode_message(payload))))
 
     def gap(self, topic: Topic) -> None:
         """Every member is told, in its turn, that it may have missed messages."""
         members = topic.snapshot() if topic.group is not None else list(self.mailboxes.values())
-        self._enqueue(Pending(topic, members, dict(gap_message(topic.group)), None))
+        self.enqueue(gap_pending(topic, members))
 
     def gap_on(self, names: Collection[str]) -> None:
         """Members of the topics' groups are told, once for each group.
@@ -186,7 +154,7 @@ class Hub:
             named = set(names)
             boxes = self.mailboxes.values()
             others = [box for box in boxes if not box.topics or named.isdisjoint(box.topics)]
-            self._enqueue(Pending(own, others, dict(gap_message(None)), None))
+            self.enqueue(gap_pending(own, others))
 
     @property
     def group_count(self) -> int:
@@ -209,7 +177,7 @@ class Hub:
     @property
     def behind(self) -> bool:
         """True when so much waits that local senders had better wait."""
-        return len(self._pending) > HIGH_WATER
+        return self._waiting > HIGH_WATER
 
     async def catch_up(self, timeout: float) -> None:
         """Wait until most of what waits has reached its members.
@@ -234,7 +202,7 @@ class Hub:
         for pending in self._pending:
             pending.topic.telling = False
         self._pending.clear()
-        self._backlog = 0
+        self._waiting = self._backlog = 0
         for mailbox in self.mailboxes.values():
             mailbox.clear()
 
@@ -258,11 +226,12 @@ class Hub:
 
     def enqueue(self, pending: Pending) -> None:
         """Members get the message in its turn; it is never dropped."""
-        self._backlog += len(pending.payload or b"")
+        self._backlog += pending.size
+        self._waiting += 1
         self._pending.append(pending)
 
     def _enqueue(self, pending: Pending) -> None:
-        if pending.payload is not None and self.overloaded:
+        if self.overloaded:
             self._losses.note("backlogged", pending.topic.group or "direct messages")
             if self._gaps and not pending.topic.telling:
                 pending.topic.telling = True
@@ -273,21 +242,23 @@ class Hub:
     def _turn(self) -> None:
         queue = self._pending
         left = TURN_MEMBERS
-        now = time.monotonic()
-        deadline = now + TURN_SECONDS
+        deadline = time.monotonic() + TURN_SECONDS
         try:
-            while queue and left > 0 and now < deadline:
+            while queue and left > 0 and time.monotonic() < deadline:
                 pending = queue[0]
-                stop = min(len(pending.members), pending.index + min(left, CLOCK_EVERY))
+                pending.open = False
+                more = len(pending.rest)
+                members = min(left, max(1, CLOCK_EVERY // (1 + more)))
+                stop = min(len(pending.members), pending.index + members)
                 left -= stop - pending.index
-                (pending.put or self._put)(pending, stop, now)
-                now = time.monotonic()
+                (pending.put or self._put)(pending, stop)
                 if pending.index >= len(pending.members) and queue and queue[0] is pending:
                     queue.popleft()
-                    if pending.payload is None:
+                    self._waiting -= 1 + more
+                    self._backlog -= pending.size
+                    left -= more * len(pending.members)
+                    if pending.gap is not None:
                         pending.topic.telling = False
-                    else:
-                        self._backlog -= len(pending.payload)
         finally:
             if queue:
                 self._loop.call_soon(self._turn)
@@ -298,14 +269,14 @@ class Hub:
                     self._caught_up.set_result(None)
                 self._caught_up = None
 
-    def _put(self, pending: Pending, stop: int, now: float) -> None:
-        """Put the message into the members' mailboxes up to index ``stop``."""
-        message, payload, exclude = pending.message, pending.payload, pending.exclude
-        members, flat, topic = pending.members, pending.flat, pending.topic
+    def _put(self, pending: Pending, stop: int) -> None:
+        """Put the messages into the members' mailboxes up to index ``stop``."""
+        first, rest, exclude, gap = pending.first, pending.rest, pending.exclude, pending.gap
+        members, topic = pending.members, pending.topic
         group = topic.group if topic.named else None
-        size = len(payload or b"")
+        size = pending.size - first[2]
         if pending.own:
-            members[0].expected(size)
+            members[0].expected(first[2])
         index = pending.index
         delivered = 0
         try:
@@ -316,17 +287,29 @@ class Hub:
                     continue
                 if exclude is not None and mailbox.name == exclude:
                     continue
-                if payload is None:
-                    mailbox.put_gap(message.copy())
+                if gap is not None:
+                    mailbox.put_gap(gap)
                     continue
-                fields = message.copy() if flat else decode_message(payload)
+                unread, more = first, rest
                 if group is not None and mailbox.names_groups:
-                    fields = GroupMessage(fields, group)
-                if mailbox.put(fields, size, now):
+                    unread, more = pending.named(group)
+                if mailbox.put(unread):
                     delivered += 1
+                if more:
+                    delivered += mailbox.put_all(more, size) or self._each(pending, mailbox, more)
         finally:
             pending.index = index
             self._counters.delivered += delivered
+
+    def _each(self, pending: Pending, mailbox: Mailbox, rest: list[Unread]) -> int:
+        """Put the messages one by one, unless the member leaves at one of them."""
+        topic, members = pending.topic, pending.members
+        delivered = 0
+        for unread in rest:
+            if topic.current is not members and not self.present(topic, mailbox):
+                break
+            delivered += mailbox.put(unread)
+        return delivered
 
     def present(self, topic: Topic, mailbox: Mailbox) -> bool:
         """True while the mailbox is a member, or is there at all where the topic has no group."""

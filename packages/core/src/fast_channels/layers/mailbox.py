@@ -6,7 +6,7 @@ finds messages takes them without suspending; cancelling a reader loses nothing 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Final
 
@@ -15,11 +15,12 @@ from fast_channels.layers.counters import LossReport
 from fast_channels.layers.options import LayerOptions, Overflow
 
 Message = dict[str, Any]
-Unread = tuple[Message, float, int]
-"""A message, when it arrived (``time.monotonic``), and its size in bytes."""
+Unread = tuple[Callable[[], Message], float, int]
+"""What makes the reader's own copy of a message, when it arrived (``time.monotonic``), and its size
+in bytes. All who get the message share it: until somebody reads, it costs them nothing."""
 
-NEVER_EXPIRES: Final = float("inf")
-GIVEN_BACK: Final = float("inf")
+NEVER_EXPIRES: Final = float("-inf")
+GIVEN_BACK: Final = float("-inf")
 """In place of the arrival (by identity): a reader had it already, and was cancelled."""
 
 KEPT: Final = float("nan")
@@ -82,6 +83,11 @@ class Mailbox:
         """True while somebody waits for a message."""
         return bool(self._waiters)
 
+    @property
+    def unread(self) -> list[Message]:
+        """Copies of the messages that wait, oldest first."""
+        return [copy() for copy, _, _ in list(self.queue)]
+
     def full(self, size: int) -> bool:
         """True when one more message of ``size`` bytes would overflow."""
         waiting = len(self.queue) - self._gaps + self.outstanding
@@ -103,33 +109,52 @@ class Mailbox:
         """What was sent here has perhaps been lost: it takes no capacity any more."""
         self.outstanding = self.outstanding_bytes = 0
 
-    def put(self, message: Message, size: int, now: float) -> bool:
+    def put(self, unread: Unread) -> bool:
         """Take a message; False if the mailbox could not."""
         waiters = self._waiters
-        while waiters:  # as _hand_over, without the call: this is the hot path
-            waiter = waiters.pop(0)
-            if not waiter.done():
-                waiter.set_result(message)
-                return True
+        while waiters:  # as _hand_over, without the calls: this is the hot path
+            try:
+                waiters.pop(0).set_result(unread[0]())
+            except asyncio.InvalidStateError:
+                continue  # its reader was cancelled
+            return True
         if self.closed is not None:
             self.losses.note("overflowed", f"{self.name}: {self.overflow}")
             return False
-        queue, total = self.queue, self._bytes + size
+        queue, size = self.queue, unread[2]
         if (
             queue  # as overflows, without the call
-            and (len(queue) - self._gaps >= self.capacity or total > self.capacity_bytes)
+            and (
+                len(queue) - self._gaps >= self.capacity or self._bytes + size > self.capacity_bytes
+            )
             and self.overflows(size)
             and not self._make_room(size)
         ):
             return False
-        queue.append((message, now, size))
+        queue.append(unread)
         self._bytes += size
         return True
 
+    def put_all(self, unread: Sequence[Unread], size: int) -> int:
+        """Take all of these messages of ``size`` bytes together, and return how many they are.
+
+        0, and none is taken, where each has to be ``put``.
+        """
+        if (
+            self._waiters
+            or self.closed is not None
+            or len(self.queue) + len(unread) > self.capacity
+            or self._bytes + size > self.capacity_bytes
+        ):
+            return 0
+        self.queue.extend(unread)
+        self._bytes += size
+        return len(unread)
+
     def put_gap(self, message: Message) -> None:
-        """Take a message that is never refused, never expires and takes no capacity."""
-        if not self._hand_over(message):
-            self.queue.append((message, NEVER_EXPIRES, 0))
+        """Take a copy of a message that is never refused, never expires and takes no capacity."""
+        if not self._hand_over(message.copy):
+            self.queue.append((message.copy, NEVER_EXPIRES, 0))
             self._gaps += 1
 
     async def get(self) -> Message:
@@ -154,17 +179,18 @@ class Mailbox:
         """
         if self.closed is not None:
             raise self.closed
-        waiter: asyncio.Future[Message] = self._create_future()
+        create_future = self._create_future  # not called as a method, for speed
+        waiter: asyncio.Future[Message] = create_future()
         self._waiters.append(waiter)
         return waiter
 
     def take(self) -> Message | None:
         """Take the oldest message of a queue that is not empty; None if it has expired."""
-        message, arrived, size = self.queue.popleft()
-        if monotonic() - arrived <= self.expiry and arrived != NEVER_EXPIRES and self.pull is None:
+        copy, arrived, size = self.queue.popleft()
+        if self.pull is None and monotonic() - arrived <= self.expiry:
             self._bytes -= size
-            return message
-        return message if self.taken(arrived, size) else None
+            return copy()
+        return copy() if self.taken(arrived, size) else None
 
     def taken(self, arrived: float, size: int) -> bool:
         """Note that a message left the queue; False, and counted, if it has expired."""
@@ -195,7 +221,8 @@ class Mailbox:
     def forget(self, group: str) -> None:
         """Unread messages that say they are of the group, which the channel has left, are gone."""
         for _ in range(len(self.queue)):
-            unread = message, arrived, size = self.queue.popleft()
+            unread = copy, arrived, size = self.queue.popleft()
+            message = copy()
             if getattr(message, "group", message.get("group")) != group:
                 self.queue.append(unread)
             else:
@@ -240,12 +267,12 @@ class Mailbox:
             self.losses.note("overflowed", f"{self.name}: {self.overflow}")
         return True
 
-    def _hand_over(self, message: Message) -> bool:
+    def _hand_over(self, copy: Callable[[], Message]) -> bool:
         """Give the message to the first who waits, past the queue, which is empty then."""
         while self._waiters:
             waiter = self._waiters.pop(0)
             if not waiter.done():
-                waiter.set_result(message)
+                waiter.set_result(copy())
                 return True
         return False
 
@@ -254,12 +281,12 @@ class Mailbox:
         if waiter in self._waiters:
             self._waiters.remove(waiter)
         elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-            message = waiter.result()
-            if not self._hand_over(message):
+            given = waiter.result  # the message, which nobody else has
+            if not self._hand_over(given):
                 # Readers that are cancelled together run in the order in which they were given.
                 back = (i for i, unread in enumerate(self.queue) if unread[1] is not GIVEN_BACK)
                 place = next(back, len(self.queue))
-                self.queue.insert(place, (message, GIVEN_BACK, 0))
+                self.queue.insert(place, (given, GIVEN_BACK, 0))
                 self._gaps += 1
 
 
@@ -267,6 +294,6 @@ def _droppable(unread: Unread) -> bool:
     return unread[1] != NEVER_EXPIRES and unread[1] is not KEPT
 
 
-def gap_message(group: str | None) -> Mapping[str, Any]:
+def gap_message(group: str | None) -> Message:
     """Return what a member is told after a possible loss; group None: on the channel itself."""
     return {"type": "channels.gap", "group": group}

@@ -40,7 +40,7 @@ from fast_channels.layers.history import decode_since
 from fast_channels.layers.history.durable import DurableTopics
 from fast_channels.layers.history.node_inbox import NodeInbox
 from fast_channels.layers.history.replay import Replay
-from fast_channels.layers.hub import Hub, Topic
+from fast_channels.layers.hub import Hub
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.membership import Memberships, Since
 from fast_channels.layers.messages import decode_message, decode_plain, encode_message
@@ -58,6 +58,7 @@ from fast_channels.layers.presence.wire import Role
 from fast_channels.layers.relay import Relays
 from fast_channels.layers.subscriptions import Subscriptions
 from fast_channels.layers.sweeper import Sweeper
+from fast_channels.layers.topics import Topic
 from fast_channels.layers.tracing import make_sending
 
 logger = logging.getLogger("fast_channels.layers")

@@ -6,14 +6,15 @@ full, or that missed something has a cursor; what comes live passes it by until 
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from fast_channels.layers.backend import Position
 from fast_channels.layers.history import Message
-from fast_channels.layers.hub import Topic
-from fast_channels.layers.mailbox import Mailbox
+from fast_channels.layers.mailbox import KEPT, Mailbox, Unread
 from fast_channels.layers.messages import decode_message, is_flat
 from fast_channels.layers.sequence import Tracker
+from fast_channels.layers.topics import Topic
 
 SMALLEST_PAGE: Final = 16
 LARGEST_PAGE: Final = 128
@@ -27,7 +28,7 @@ TAIL_BYTES: Final = 1_048_576
 class Item:
     """One message of a history, decoded once and shared by all who get it."""
 
-    __slots__ = ("exclude", "flat", "message", "node", "payload", "position", "target")
+    __slots__ = ("exclude", "flat", "message", "node", "payload", "position", "target", "unread")
 
     def __init__(
         self,
@@ -44,6 +45,8 @@ class Item:
         self.exclude = exclude
         self.message = decode_message(payload)
         self.flat = is_flat(self.message)
+        self.unread: Unread | None = None
+        """What is put into mailboxes, when it was put once."""
 
 
 class Cursor:
@@ -176,6 +179,13 @@ class Durable:
             self.page = max(1, self.page // 2)
         elif count >= self.page:
             self.page = min(LARGEST_PAGE, self.page * 2)
+
+
+def unread(durable: Durable, item: Item) -> Unread:
+    """Return what is put into mailboxes; it does not expire there."""
+    if item.unread is None:
+        item.unread = partial(fresh, durable, item), KEPT, len(item.payload)
+    return item.unread
 
 
 def fresh(durable: Durable, item: Item) -> Any:

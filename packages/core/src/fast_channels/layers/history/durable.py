@@ -11,10 +11,11 @@ from typing import Any
 from fast_channels.exceptions import HistoryLost
 from fast_channels.layers.backend import Position
 from fast_channels.layers.counters import Counters
-from fast_channels.layers.history.cursor import Cursor, Durable, Item, fresh
+from fast_channels.layers.history.cursor import Cursor, Durable, Item, unread
 from fast_channels.layers.history.replay import Replay
-from fast_channels.layers.hub import Hub, Pending, Topic
-from fast_channels.layers.mailbox import KEPT, Mailbox
+from fast_channels.layers.hub import Hub
+from fast_channels.layers.mailbox import NEVER_EXPIRES, Mailbox
+from fast_channels.layers.topics import Pending, Topic
 
 logger = logging.getLogger("fast_channels.layers")
 
@@ -122,14 +123,14 @@ class DurableTopics:
         self.replay.try_again()  # what failed may work now
         self._hub.drain()
 
-    def _fall_behind(self, pending: "_Turn", stop: int, now: float) -> None:
+    def _fall_behind(self, pending: "_Turn", stop: int) -> None:
         pending.index = len(pending.members)
         durable = pending.durable
         durable.fall_behind()
         for cursor in durable.behind.values():
             self.replay.schedule(durable, cursor)
 
-    def _fan_out(self, pending: "_Live", stop: int, now: float) -> None:
+    def _fan_out(self, pending: "_Live", stop: int) -> None:
         """Put the entry into the mailboxes of members up to index ``stop``."""
         durable, item, members = pending.durable, pending.item, pending.members
         if not pending.begun and not self._begin(pending):
@@ -163,7 +164,7 @@ class DurableTopics:
                     self.replay.schedule(durable, cursor)
                     continue
                 if exclude is None or mailbox.name != exclude:
-                    delivered += mailbox.put(fresh(durable, item), size, KEPT)
+                    delivered += mailbox.put(unread(durable, item))
         finally:
             pending.index = index
             self._counters.delivered += delivered
@@ -198,8 +199,8 @@ class _Turn(Pending):
 
     __slots__ = ("durable",)
 
-    def __init__(self, durable: Durable, put: Callable[[Any, int, float], None]) -> None:
-        super().__init__(durable.inside, [], {}, None)
+    def __init__(self, durable: Durable, put: Callable[[Any, int], None]) -> None:
+        super().__init__(durable.inside, [], (dict, NEVER_EXPIRES, 0))
         self.durable = durable
         self.put = put
 
@@ -209,10 +210,8 @@ class _Live(Pending):
 
     __slots__ = ("before", "begun", "durable", "item")
 
-    def __init__(
-        self, durable: Durable, item: Item, put: Callable[[Any, int, float], None]
-    ) -> None:
-        super().__init__(durable.inside, durable.inside.snapshot(), item.message, item.payload)
+    def __init__(self, durable: Durable, item: Item, put: Callable[[Any, int], None]) -> None:
+        super().__init__(durable.inside, durable.inside.snapshot(), unread(durable, item))
         self.durable = durable
         self.item = item
         self.begun = False

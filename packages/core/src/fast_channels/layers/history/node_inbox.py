@@ -4,14 +4,12 @@ It is never full, for one slow channel must not keep the others from theirs: the
 each channel acts.
 """
 
-import time
-
 from fast_channels.layers.counters import LossReport
 from fast_channels.layers.history.cursor import Item
 from fast_channels.layers.hub import Hub
-from fast_channels.layers.mailbox import Mailbox, Message
-from fast_channels.layers.messages import decode_message
+from fast_channels.layers.mailbox import Mailbox, Message, Unread
 from fast_channels.layers.options import LayerOptions
+from fast_channels.layers.topics import shared
 
 
 class NodeInbox(Mailbox):
@@ -23,19 +21,19 @@ class NodeInbox(Mailbox):
         super().__init__(node, options, losses)
         self._hub = hub
 
-    def put(self, message: Message | Item, size: int, now: float) -> bool:
+    def put(self, unread: Unread) -> bool:
         """The channel has the message; False if it could not take it, or is gone."""
-        assert isinstance(message, Item)
-        mailbox = self._hub.mailboxes.get(message.target or "")
+        item: object = unread[0]()
+        assert isinstance(item, Item)
+        mailbox = self._hub.mailboxes.get(item.target or "")
         if mailbox is None:
             self.losses.counters.undeliverable += 1
             return False
-        if message.node == self.name:
-            mailbox.expected(size)
-        fields = message.message.copy() if message.flat else decode_message(message.payload)
-        return mailbox.put(fields, size, time.monotonic())
+        if item.node == self.name:
+            mailbox.expected(unread[2])
+        return mailbox.put(shared(item.payload, item.message))
 
     def put_gap(self, message: Message) -> None:
         """Every channel may have missed messages."""
         for mailbox in list(self._hub.mailboxes.values()):
-            mailbox.put_gap(message.copy())
+            mailbox.put_gap(message)

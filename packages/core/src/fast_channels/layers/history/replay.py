@@ -18,9 +18,9 @@ from fast_channels.layers.backoff import reconnect_delays
 from fast_channels.layers.codec import FRAGMENT, FrameError, Frames, SealError, decode_entries
 from fast_channels.layers.counters import LossReport
 from fast_channels.layers.history import Message
-from fast_channels.layers.history.cursor import LARGEST_PAGE, Cursor, Durable, Item, fresh
+from fast_channels.layers.history.cursor import LARGEST_PAGE, Cursor, Durable, Item, unread
 from fast_channels.layers.hub import CLOCK_EVERY, TURN_MEMBERS, TURN_SECONDS
-from fast_channels.layers.mailbox import KEPT, Mailbox, gap_message
+from fast_channels.layers.mailbox import Mailbox, gap_message
 from fast_channels.layers.options import LayerOptions
 
 logger = logging.getLogger("fast_channels.layers")
@@ -174,8 +174,7 @@ class Replay:
             cursor.position = item.position
             fed += 1
             if item.exclude is None or item.exclude != name:
-                put = mailbox.put(fresh(durable, item), len(item.payload), KEPT)
-                self._losses.counters.delivered += put
+                self._losses.counters.delivered += mailbox.put(unread(durable, item))
         return fed
 
     def _park(self, durable: Durable, cursor: Cursor, *, first: bool) -> None:
@@ -260,7 +259,7 @@ class Replay:
             self._note_gap(cause, [durable.name])
         if self._gaps:
             for mailbox in members:
-                mailbox.put_gap(dict(gap_message(durable.inside.group)))
+                mailbox.put_gap(gap_message(durable.inside.group))
 
     def give(
         self, durable: Durable, cursor: Cursor, page: Page, items: list[Item], generation: int

@@ -290,7 +290,7 @@ class InMemoryChannelLayer(BaseChannelLayer):
         """Unread messages by channel, in all sessions and queues; read-only."""
         unread: dict[str, Collection[Any]] = {}
         for session in self._sessions.live:
-            unread |= {name: tuple(box.queue) for name, box in session.hub.mailboxes.items()}
+            unread |= {name: box.unread for name, box in session.hub.mailboxes.items()}
         unread |= {name: tuple(queue.jobs) for name, queue in self._queues().items() if queue.jobs}
         return MappingProxyType(unread)
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from fast_channels.exceptions import LayerClosed
-from fast_channels.layers.hub import Hub, Topic
+from fast_channels.layers.hub import Hub
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.names import (
     beat_topic,
@@ -48,6 +48,7 @@ from fast_channels.layers.presence.wire import (
     encode,
 )
 from fast_channels.layers.subscriptions import Subscriptions
+from fast_channels.layers.topics import Topic
 
 logger = logging.getLogger("fast_channels.layers")
 
