@@ -199,6 +199,19 @@ class Litestar(Side):
         await self.plugin.__aexit__(None, None, None)
 
 
+class LitestarBytes(Litestar):
+    """Litestar's channels over Redis pub/sub; a message is, as there, what came: JSON in bytes."""
+
+    async def member(self, group: str, hit: Hit) -> None:
+        events = (await self.plugin.subscribe(group)).iter_events()
+
+        async def read() -> None:
+            async for event in events:
+                hit(event)
+
+        self.tasks.append(asyncio.get_running_loop().create_task(read()))
+
+
 class Plain(Side):
     """redis-py's own publish and listen; JSON, one task that reads."""
 
@@ -353,6 +366,7 @@ SIDES: dict[str, type[Side]] = {
     "channels": Channels,
     "channels_core": ChannelsCore,
     "litestar": Litestar,
+    "litestar_bytes": LitestarBytes,
     "fast_channels": FastChannels,
     "broadcaster": Broadcaster,
     "nats": Nats,
