@@ -316,31 +316,37 @@ class Receiving:
 
 async def test_readers_wake_once_for_messages_that_came_together(make: Make) -> None:
     layer = make()
-    channels = await crowd(layer, "crowd", 200)
+    channels = await crowd(layer, "crowd", 100)
     waits: list[str] = []
 
     async def read(channel: str) -> list[int]:
         return numbers([await Receiving(layer, channel, waits) for _ in range(TOGETHER)])
 
     readers = [asyncio.create_task(read(channel)) for channel in channels]
-    await until(lambda: len(waits) == 200)
+    await until(lambda: len(waits) == 100)
     await deliver_together(layer, TOGETHER)
-    assert await soon(asyncio.gather(*readers)) == [list(range(TOGETHER))] * 200
+    assert await soon(asyncio.gather(*readers)) == [list(range(TOGETHER))] * 100
     assert sorted(waits) == sorted(channels)
 
 
-async def test_readers_that_keep_up_lose_nothing_of_what_came_together(make: Make) -> None:
+@pytest.mark.parametrize("frames", [1, 100])
+async def test_readers_that_keep_up_lose_nothing_of_what_came_together(
+    make: Make, frames: int
+) -> None:
     """More at once than a mailbox holds: turns leave them time to read."""
     layer = make(capacity=TOGETHER)
-    channels = await crowd(layer, "crowd", 250)
+    channels = await crowd(layer, "crowd", 20)
 
     async def read(channel: str) -> list[int]:
-        return numbers(await receive(layer, channel, 200))
+        return numbers(await receive(layer, channel, 100))
 
     readers = [asyncio.create_task(read(channel)) for channel in channels]
     await turns(2)
-    await deliver_together(layer, 200)
-    assert await soon(asyncio.gather(*readers)) == [list(range(200))] * 250
+    if frames == 1:
+        await deliver_together(layer, 100)
+    else:
+        await begin(layer, *(message(n) for n in range(100)))
+    assert await soon(asyncio.gather(*readers)) == [list(range(100))] * 20
     assert layer.stats()["overflowed"] == 0
 
 
