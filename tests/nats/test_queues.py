@@ -38,11 +38,12 @@ async def test_jobs_survive_a_killed_server(fragile: Server, make: Make) -> None
 
 
 async def test_expired_jobs_make_room_for_new_ones(server: Server, make: Make) -> None:
-    layer = make(server.url, queue_capacity=3, expiry=0.3)
+    lasting, layer = (make(server.url, queue_capacity=3, expiry=expiry) for expiry in (60, 0.3))
     for _ in range(3):
+        await lasting.send("full", {"type": "old"})
         await layer.send("jobs", {"type": "old"})
     with pytest.raises(ChannelFull, match="holds 3 jobs, its capacity"):
-        await layer.send("jobs", {"type": "too many"})
+        await lasting.send("full", {"type": "too many"})
     await asyncio.sleep(0.35)  # it is time that has to pass
     await layer.send("jobs", {"type": "new"})
     assert await soon(layer.receive("jobs")) == {"type": "new"}
@@ -94,17 +95,24 @@ async def test_a_queue_whose_stream_was_deleted_is_made_again(
     assert await soon(waiting) == {"type": "second"}
 
 
-async def test_another_programs_job_and_message_are_read(
+async def test_another_programs_messages_are_read_and_what_nobody_can_read_is_skipped(
     server: Server, make: Make, prefix: str
 ) -> None:
     layer = make(server.url)
     channel = await layer.new_channel()
     await layer.group_add("room", channel)
+    await layer.send("jobs", {"type": "first"})  # the queue is there
     other = await nats.connect(server.url)
     await other.publish(f"{prefix}.g.room", b'{"type": "news"}', headers={"from": "elsewhere"})
-    await other.publish(f"{prefix}.g.room", b"\xff\x00 no message of ours")
+    node = channel.partition("!")[0].rpartition(".")[2]
+    for topic in ("g.room", f"n.{node}", "q.jobs"):
+        for garbage in (b"\xff\x00 no message of ours", b"", b'{"type": 7}'):
+            await other.publish(f"{prefix}.{topic}", garbage)
     await other.publish(f"{prefix}.g.room", b'{"type": "more"}')
     await other.close()
-    assert await soon(layer.receive(channel)) == {"type": "news"}
-    assert await soon(layer.receive(channel)) == {"type": "more"}
-    assert layer.stats()["malformed"] == 1
+    await layer.send("jobs", {"type": "second"})
+    for kind in ("news", "more"):
+        assert await soon(layer.receive(channel)) == {"type": kind}
+    for kind in ("first", "second"):
+        assert await soon(layer.receive("jobs")) == {"type": kind}
+    assert layer.stats()["malformed"] == 9

@@ -82,9 +82,12 @@ def test_an_unknown_option_is_told() -> None:
         nats_layer("nats://a", servers=["nats://b"])
 
 
-@pytest.mark.parametrize("url", ["nats://a:4222", "tls://a:4222"])
-def test_a_layer_is_registered_by_its_url(url: str) -> None:
-    register_channel_layer("nats-by-url", url)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("nats://a:4222", {}), ("tls://a:4222", {}), ("nats", {"url": "nats://a:4222,b:4222"})],
+)
+def test_a_layer_is_registered_by_its_url_or_name(name: str, options: dict[str, Any]) -> None:
+    register_channel_layer("nats-by-url", name, **options)
     try:
         assert isinstance(channel_layers["nats-by-url"], NatsChannelLayer)
     finally:
