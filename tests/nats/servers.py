@@ -41,6 +41,8 @@ class Server:
         self.folder.mkdir()
         self.config = config
         self.jetstream = jetstream
+        self.login = ""
+        """What stands before the host in its URL."""
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -51,7 +53,7 @@ class Server:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"nats://{self.address}"
+        return f"nats://{self.login}{self.address}"
 
     def configure(self) -> Path:
         """Write its configuration as of now; return the file."""
@@ -128,7 +130,9 @@ class Server:
 
 
 class Cluster:
-    """Three servers with JetStream that know each other."""
+    """Three servers with JetStream that know each other, and want a password."""
+
+    password = "kit-secret"
 
     def __init__(self, folder: Path) -> None:
         ports = [free_port() for _ in range(3)]
@@ -139,10 +143,13 @@ class Cluster:
                 folder,
                 f'cluster {{ name: kit, listen: "127.0.0.1:{port}", routes: [{routes}] }}\n'
                 f'http: "127.0.0.1:{monitor}"\n'
+                f'authorization {{ user: kit, password: "{self.password}" }}\n'
                 'lame_duck_duration: "60s", lame_duck_grace_period: "30s"',
             )
             for port, monitor in zip(ports, self._monitors, strict=True)
         ]
+        for server in self.servers:
+            server.login = f"kit:{self.password}@"
 
     @property
     def urls(self) -> list[str]:

@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 class TestCluster(BackendTests):
     unavailable_within = 6.0
     recovers_within = 6.0
+    secret = Cluster.password
     cluster: Cluster
 
     @pytest.fixture(autouse=True)
