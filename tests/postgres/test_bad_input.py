@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Generator
+from contextlib import suppress
 
 import asyncpg
 import pytest
@@ -52,7 +53,7 @@ async def test_an_unknown_database_a_wrong_password_and_a_dead_host_are_told(
 
 
 async def test_a_server_that_says_goodbye_in_the_middle_of_connecting_is_told(make: Make) -> None:
-    seen = asyncio.Event()
+    seen, gone = asyncio.Event(), asyncio.Event()
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1_000)
@@ -66,11 +67,15 @@ async def test_a_server_that_says_goodbye_in_the_middle_of_connecting_is_told(ma
             writer.write(kind + (4 + len(body)).to_bytes(4, "big") + body)
         await seen.wait()
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        gone.set()
 
     async with await asyncio.start_server(greet, "127.0.0.1", 0) as other:
         port = other.sockets[0].getsockname()[1]
         text = await refused(make(f"postgresql://kit@127.0.0.1:{port}/x?sslmode=disable"))
         seen.set()
+        await soon(gone.wait())
     assert text.endswith("cannot be used: it went away in the middle of connecting")
 
 
