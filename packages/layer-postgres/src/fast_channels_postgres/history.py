@@ -9,7 +9,16 @@ from fast_channels.exceptions import BackendUnavailable, FastChannelsError, Hist
 from fast_channels.layers import Append, Kept, Page, Position
 from fast_channels_postgres.connection import logger
 from fast_channels_postgres.driver import Raw
-from fast_channels_postgres.history_sql import APPEND, CLEAR, FORGET, LAST, MAKE, READ, SWEEP
+from fast_channels_postgres.history_sql import (
+    APPEND,
+    APPEND_ALL,
+    CLEAR,
+    FORGET,
+    LAST,
+    MAKE,
+    READ,
+    SWEEP,
+)
 from fast_channels_postgres.names import shard_name
 from fast_channels_postgres.schema import HISTORY_SINCE
 from fast_channels_postgres.tables import Tables
@@ -105,6 +114,8 @@ class PostgresHistory:
         async with self._order:
             if len(rows) == 1:
                 await self._run(lambda raw: raw.fetch(APPEND, *rows[0]))
+            elif len({row.topic for row in rows}) == len(rows):
+                await self._run(lambda raw: raw.fetch(APPEND_ALL, *_together(rows)))
             else:
                 await self._run(lambda raw: raw.executemany(APPEND, rows))
 
@@ -149,6 +160,18 @@ class PostgresHistory:
             await self._run(lambda raw: raw.execute(FORGET))
         except FastChannelsError as error:
             logger.debug("old entries stay for now: %s", error)
+
+
+def _together(rows: Sequence[Row]) -> Sequence[object]:
+    """Return the rows as the function ``append_all`` takes them."""
+    topics, channels, most, lifetimes, payloads, ids = zip(*rows, strict=True)
+    counts = [len(each) for each in payloads]
+    owners = [number for number, count in enumerate(counts, 1) for _ in range(count)]
+    some: list[bytes | None] | None = None
+    if any(ids):
+        some = [id for row in rows for id in row.ids or [None] * len(row.payloads)]
+    flat = [payload for each in payloads for payload in each]
+    return topics, channels, most, lifetimes, counts, owners, flat, some
 
 
 def _encoded(id: str | None) -> bytes | None:

@@ -36,16 +36,19 @@ CREATE TABLE IF NOT EXISTS fast_channels.entries (
 CREATE UNIQUE INDEX IF NOT EXISTS entries_id ON fast_channels.entries (topic_id, id)
     WHERE id IS NOT NULL;
 
-CREATE OR REPLACE FUNCTION fast_channels.epoch(seed uuid) RETURNS text
-LANGUAGE plpgsql STABLE AS $$
+-- What an epoch is made of besides its topic's seed.
+CREATE OR REPLACE FUNCTION fast_channels.place() RETURNS text LANGUAGE plpgsql STABLE AS $$
 BEGIN  -- no SQL function, which would be planned at each call
     RETURN (
-        SELECT left(encode(sha256(convert_to(concat_ws(' ', seed, tableoid, xmin,
-            'fast_channels.topics'::regclass::oid, left(pg_walfile_name('0/1'), 8)), 'UTF8')),
-            'hex'), 16)
+        SELECT concat_ws(' ', tableoid, xmin, 'fast_channels.topics'::regclass::oid,
+            left(pg_walfile_name('0/1'), 8))
         FROM fast_channels.version
     );
 END $$;
+CREATE OR REPLACE FUNCTION fast_channels.epoch(seed uuid, place text DEFAULT fast_channels.place())
+RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT left(encode(sha256(convert_to(seed || ' ' || place, 'UTF8')), 'hex'), 16)
+$$;
 
 -- Appends to one topic, trims it and notifies. More than a thousand old entries go by and by. Plans
 -- for each call would take half of the time.
@@ -132,6 +135,96 @@ BEGIN
         expires_at = here.expires_at, known_until = here.known_until WHERE topic = name;
 END $$;
 
+-- Appends to many topics, which are in order, by few statements: payloads[i] is for the topic with
+-- the number owners[i], and counts says how many each gets. Topics that are new, or have to drop
+-- what expired, are left to the function above. Plans that read a whole table are bad: tables grow.
+CREATE OR REPLACE FUNCTION fast_channels.append_all(
+    names text[], channels text[], most integer[], lifetimes interval[], counts integer[],
+    owners integer[], payloads bytea[], ids bytea[]
+) RETURNS void LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+DECLARE
+    moment timestamptz;
+    topic_ids bigint[];
+    epochs text[];
+    lasts bigint[];
+    gones bigint[];
+    kepts bigint[];
+    simple boolean[] := array_fill(false, ARRAY[cardinality(names)]);
+    each integer;
+BEGIN
+    IF (SELECT count(*) FROM fast_channels.topics WHERE topic = ANY (names)) = cardinality(names)
+    THEN
+        SELECT array_agg(id), array_agg(fast_channels.epoch(seed, place)),
+            array_agg(last), array_agg(gone), array_agg(kept)
+        INTO topic_ids, epochs, lasts, gones, kepts
+        FROM fast_channels.place() AS place, (
+            SELECT * FROM fast_channels.topics WHERE topic = ANY (names) ORDER BY topic FOR UPDATE
+        ) AS locked;
+    END IF;
+    moment := clock_timestamp();
+    IF cardinality(topic_ids) = cardinality(names) THEN
+        SELECT array_agg(counts[n] <= most[n] AND NOT coalesce((
+            SELECT expires_at <= moment FROM fast_channels.entries
+            WHERE topic_id = topic_ids[n] AND number > gones[n] ORDER BY number LIMIT 1
+        ), false) AND (ids IS NULL OR NOT EXISTS (
+            SELECT FROM unnest(owners, ids) AS entry (owner, id)
+            JOIN fast_channels.entries AS e ON e.topic_id = topic_ids[n] AND e.id = entry.id
+            WHERE entry.owner = n AND e.expires_at <= moment
+        )) ORDER BY n) INTO simple FROM generate_subscripts(names, 1) AS n;
+        WITH new AS (
+            INSERT INTO fast_channels.entries (topic_id, number, id, payload, expires_at)
+            SELECT topic_ids[owner],
+                greatest(lasts[owner], (extract(epoch FROM moment) * 1000000)::bigint) + n,
+                entry.id, entry.payload, moment + lifetimes[owner]
+            FROM unnest(owners, payloads, ids) WITH ORDINALITY AS entry (owner, payload, id, n)
+            WHERE simple[owner]
+            ON CONFLICT (topic_id, id) WHERE id IS NOT NULL DO NOTHING
+            RETURNING topic_id, number, payload
+        ), piece AS (
+            SELECT owner, number, payload, pieces, generate_series(1, pieces) AS n
+            FROM (
+                SELECT array_position(topic_ids, topic_id) AS owner, number, payload,
+                    greatest(1, (octet_length(payload) + 5699) / 5700) AS pieces
+                FROM new ORDER BY topic_id, number
+            ) AS new
+        ), told AS MATERIALIZED (
+            SELECT owner, max(number) AS newest, count(*) FILTER (WHERE n = 1) AS count,
+                count(pg_notify(channels[owner], names[owner] || '#' || number || '.'
+                || epochs[owner] || '.' || n || '.' || pieces || ' ' || translate(
+                    encode(substr(payload, n * 5700 - 5699, 5700), 'base64'), E'\\n', ''
+                ))) AS sent
+            FROM piece GROUP BY owner
+        ), kept_now AS MATERIALIZED (
+            SELECT owner, newest, told.count, excess, (
+                SELECT number FROM fast_channels.entries
+                WHERE topic_id = topic_ids[owner] AND number > gones[owner] AND excess > 0
+                ORDER BY number LIMIT 1 OFFSET greatest(excess, 1) - 1
+            ) AS cut
+            FROM told, LATERAL (
+                SELECT least(kepts[owner] + told.count - most[owner], told.count + 1000) AS excess
+            ) AS over
+        ), dropped AS (
+            DELETE FROM fast_channels.entries USING kept_now
+            WHERE topic_id = topic_ids[owner] AND number > gones[owner] AND number <= cut
+        )
+        UPDATE fast_channels.topics SET last = newest, gone = coalesce(cut, gone),
+            kept = kept + kept_now.count - CASE WHEN cut IS NULL THEN 0 ELSE excess END,
+            expires_at = greatest(expires_at, moment + lifetimes[owner]),
+            known_until = greatest(known_until, expires_at + lifetimes[owner],
+                moment + lifetimes[owner] * 2)
+        FROM kept_now WHERE topic = names[owner];
+    END IF;
+    FOR each IN SELECT n FROM generate_subscripts(names, 1) AS n WHERE NOT simple[n] ORDER BY n LOOP
+        PERFORM fast_channels.append(
+            names[each], channels[each], most[each], lifetimes[each],
+            array_agg(payload ORDER BY n), array_agg(id ORDER BY n)
+        ) FROM unnest(owners, payloads, ids) WITH ORDINALITY AS entry (owner, payload, id, n)
+        WHERE owner = each;
+    END LOOP;
+END $$;
+
 CREATE OR REPLACE FUNCTION fast_channels.clear(beginning text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     locked bigint[];
@@ -187,6 +280,9 @@ END $$;
 """
 
 APPEND: Final = "SELECT fast_channels.append($1, $2, $3, $4, $5, $6)"
+
+APPEND_ALL: Final = "SELECT fast_channels.append_all($1, $2, $3, $4, $5, $6, $7, $8)"
+"""For the topics of one transaction, each once, in order."""
 
 MAKE: Final = "INSERT INTO fast_channels.topics (topic) VALUES ($1) ON CONFLICT DO NOTHING"
 
