@@ -177,10 +177,17 @@ def test_a_layer_takes_a_url_or_a_pool() -> None:
         PostgresChannelLayer()
 
 
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
-def test_a_url_finds_the_layer_by_its_scheme(scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("postgres://kit:kit-secret@h/d", {}),
+        ("postgresql://kit:kit-secret@h/d", {}),
+        ("postgres", {"url": "postgresql://kit:kit-secret@h/d"}),
+    ],
+)
+def test_a_layer_is_found_by_its_name_or_its_url(name: str, options: dict[str, str]) -> None:
     try:
-        layer = register_channel_layer("default", f"{scheme}://kit:kit-secret@h/d", capacity=7)
+        layer = register_channel_layer("default", name, capacity=7, **options)
         assert isinstance(layer, PostgresChannelLayer)
         assert layer.capacity == 7
         assert "kit-secret" not in repr(layer)
