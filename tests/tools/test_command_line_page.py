@@ -46,7 +46,7 @@ def test_a_section_names_every_option_and_no_other(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_section_and_the_help_tell_the_exit_status(name: str) -> None:
-    assert "xit status" in SECTIONS[name]
+    assert "xit status" in " ".join(SECTIONS[name].split())
     done = here(name, "--help")
     assert done.returncode == 0
     assert "Exit status" in " ".join(done.stdout.split())
@@ -73,5 +73,7 @@ def test_a_command_on_the_page_runs(
     program, *words = shlex.split(line, comments=True)
     assert program == "fast-channels"
     done = (run if "verify" in words else here)(*words)  # pytest is no guest of pytest
-    assert (done.returncode, done.stderr) == (0, ""), done
-    assert done.stdout
+    assert done.returncode == 0, done
+    if "tail" not in words:  # which tells that it listens, and may hear nothing
+        assert done.stdout
+        assert done.stderr == ""

@@ -10,11 +10,14 @@ import typer
 
 from fast_channels import __version__
 
+from .bench import bench
 from .demo.command import demo
 from .doctor import doctor
 from .layers import layers
 from .loading import CommandError
 from .new_layer import new_layer
+from .send import send
+from .tail import tail
 from .verify import verify
 from .worker import worker
 
@@ -31,6 +34,9 @@ cli.command()(demo)
 cli.command()(layers)
 cli.command()(doctor)
 cli.command()(verify)
+cli.command()(send)
+cli.command()(tail)
+cli.command()(bench)
 cli.command()(new_layer)
 
 

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Self, TypeVar
@@ -118,23 +118,24 @@ def shown(url: str) -> str:
     return f"{scheme}{mark}{rest}"
 
 
-def used(running: Awaitable[T]) -> T:
-    """Return what a command's coroutine does; broker's trouble is one line, and exit status 1.
+def used(work: Callable[[], Coroutine[Any, Any, T]], place: Place) -> T:
+    """Return what a command's coroutine does; what goes wrong at the broker is one line.
 
-    ``KeyboardInterrupt`` comes through.
+    Exit status 1 for a broker's trouble, 2 for what the command line got wrong. No password is in
+    the line, and ``KeyboardInterrupt`` comes through.
     """
-
-    async def run() -> T:
-        return await running
-
     try:
-        return asyncio.run(run())
-    except InvalidChannelLayerError as error:
-        raise CommandError(str(error)) from error
-    except FastChannelsError as error:
-        raise CommandError(str(error), status=1) from error
-    except (TypeError, ValueError) as error:
-        raise CommandError(str(error)) from error
+        return asyncio.run(work())
+    except Exception as error:
+        cause: Exception = error
+        while together := getattr(cause, "exceptions", ()):  # of a group of tasks
+            cause = together[0]
+        text = place.hide(str(cause))
+        if isinstance(cause, InvalidChannelLayerError | TypeError | ValueError):
+            raise CommandError(text) from error
+        if isinstance(cause, FastChannelsError):
+            raise CommandError(text, status=1) from error
+        raise
 
 
 def quiet() -> None:
