@@ -75,18 +75,19 @@ def schedule(seed: int, seconds: float, servers: int, clients: int) -> list[Faul
 class Server:
     """One of the servers, which comes back on the same port."""
 
-    def __init__(self, settings: Settings, log: Path) -> None:
+    def __init__(self, settings: Settings, log: Path, module: str = "tests.chaos.app") -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self._settings = settings
         self._log = log
+        self._module = module
         self._process: Process | None = None
         self._busy = asyncio.Lock()
 
     async def start(self) -> None:
         """It runs and listens; a server whose broker is away ends, and is started again."""
-        arguments = ["-m", "tests.chaos.app", str(self.port), self._settings.text()]
+        arguments = ["-m", self._module, str(self.port), self._settings.text()]
         deadline = time.monotonic() + PATIENCE
         while True:
             if self._process is None or self._process.returncode is not None:
@@ -108,6 +109,16 @@ class Server:
             self._process.kill()
             await self._process.wait()
 
+    async def stop(self) -> int:
+        """It was told to stop, and has; return its exit status."""
+        assert self._process is not None
+        self._process.terminate()
+        return await self._process.wait()
+
+    def said(self) -> list[str]:
+        """Return the lines of its log, of all its lives."""
+        return self._log.read_text().splitlines()
+
     async def away(self, seconds: float) -> None:
         """It is gone for so long, and then back."""
         async with self._busy:
@@ -117,9 +128,11 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(count: int, settings: Settings, folder: Path) -> AsyncGenerator[list[Server]]:
-    """So many servers that listen, all gone in the end."""
-    servers = [Server(settings, folder / f"server-{number}.log") for number in range(count)]
+async def serving(
+    count: int, settings: Settings, folder: Path, module: str = "tests.chaos.app"
+) -> AsyncGenerator[list[Server]]:
+    """So many servers that listen, all gone in the end; the module takes a port and settings."""
+    servers = [Server(settings, folder / f"server-{number}.log", module) for number in range(count)]
     try:
         async with asyncio.TaskGroup() as tasks:
             for server in servers:
