@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fast_channels.layers import Inbox, Publication
@@ -479,6 +479,31 @@ class ShowsItsUrl(BreakableBackend):
 
     def __repr__(self) -> str:
         return f"ShowsItsUrl(url={self.url!r})"
+
+
+@caught_by("test_what_a_broker_tells_of_itself_is_text_and_numbers")
+class TellsItsUrl(BreakableBackend):
+    """Tells all that it knows."""
+
+    async def describe(self) -> Mapping[str, str | int | float]:
+        return {"server": "breakable", "url": self.url}
+
+
+@caught_by("test_what_a_broker_tells_of_itself_is_text_and_numbers")
+class TellsAReply(BreakableBackend):
+    """Passes on what the driver has read."""
+
+    async def describe(self) -> Mapping[str, Any]:
+        return {"server": b"breakable"}
+
+
+@caught_by("test_what_a_broker_tells_of_itself_is_text_and_numbers")
+class LeavesAQuestionBehind(BreakableBackend):
+    """Asks in a task that goes on when nobody waits for it."""
+
+    async def describe(self) -> Mapping[str, str | int | float]:
+        await asyncio.shield(asyncio.create_task(asyncio.sleep(0.3)))
+        return {}
 
 
 @caught_by("test_no_password_is_shown")

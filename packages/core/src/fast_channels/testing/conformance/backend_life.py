@@ -42,6 +42,27 @@ class LifeClauses(BackendSuite):
             before.refuse_more()
 
     @clause
+    async def test_what_a_broker_tells_of_itself_is_text_and_numbers(self) -> None:
+        """``describe``, where the backend has it, tells no password, and may be cancelled. Usual
+        cause: the driver's reply is passed on as it is, or the URL."""
+        process = await self.process()
+        before = Holdings.now()
+        told = await process.soon(process.backend.describe(), "describe")
+        wrong = {
+            name: value for name, value in told.items() if type(value) not in (str, int, float)
+        }
+        assert not wrong, f"{sorted(wrong)} are neither text nor numbers"
+        refuse_secret(self.secret, [str(told)])
+
+        async def check(_: bool) -> None:
+            before.refuse_more()
+
+        await cancelled_everywhere(process.backend.describe, check, self.patience)
+        await process.subscribe(self.topic())
+        await process.publish(self.topic(), b"after")
+        await process.expect(self.topic(), 1)
+
+    @clause
     async def test_closing_again_does_nothing(self) -> None:
         """Law 5. Usual cause: close uses what it has set to None, or closes a closed pool."""
         before = Holdings.now()
