@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import pty
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -46,6 +47,23 @@ def environment(site: Path | None = None) -> dict[str, str]:
     """Return the variables of its process, besides those of this one."""
     path = {} if site is None else {"PYTHONPATH": str(site)}
     return {"COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": "1", **path}
+
+
+def on_a_terminal(*arguments: str) -> str:
+    """Return all that a terminal gets of the command, which ends well."""
+    ours, theirs = pty.openpty()
+    environ = {**os.environ, **environment(), "TERM": "xterm", "NO_COLOR": "1"}
+    shown: list[bytes] = []
+    with subprocess.Popen(
+        command(*arguments), env=environ, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        with contextlib.suppress(OSError):  # its end
+            while data := os.read(ours, 100_000):
+                shown.append(data)
+        os.close(ours)
+        assert process.wait(60) == 0
+    return b"".join(shown).decode()
 
 
 def here(*arguments: str, stdin: str = "", **environ: str) -> Done:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import socketserver
 import subprocess
 import threading
@@ -17,7 +18,7 @@ from tests.postgres import servers as postgres
 from tests.rabbitmq import servers as rabbitmq
 from tests.redis import servers as redis
 
-from .commands import Done, here, run
+from .commands import Done, here, on_a_terminal, run
 from .conftest import BROKERS, Find
 from .strangers import install
 
@@ -150,6 +151,13 @@ def test_people_get_a_line_for_each_check(redis_server: redis.Server) -> None:
     assert all(line.startswith("ok  ") for line in lines[:-1])
     assert lines[-1] == "14 checks: 14 ok, 0 warn, 0 fail"
     assert f"127.0.0.1:{redis_server.port} takes connections" in lines[1]
+
+
+def test_a_terminal_gets_whole_lines_and_a_spinner(redis_server: redis.Server) -> None:
+    shown = on_a_terminal("doctor", redis_server.url)
+    assert "examining" in shown
+    assert not re.search(r"examining[^\r\n]*(ok|warn|fail)  ", shown)
+    assert shown.splitlines()[-1].endswith("14 checks: 14 ok, 0 warn, 0 fail")
 
 
 def test_nothing_of_the_application_is_touched(redis_server: redis.Server) -> None:

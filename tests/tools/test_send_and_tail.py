@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 from tests.redis import servers as redis
 
-from .commands import command, environment, here
+from .commands import command, environment, here, on_a_terminal
 from .conftest import BROKERS, Find
 
 pytestmark = pytest.mark.timeout(90)
@@ -249,21 +248,9 @@ def test_a_broker_that_is_gone_is_one_line_and_status_1(words: tuple[str, ...]) 
 
 
 def test_a_terminal_gets_a_progress_bar(redis_server: redis.Server) -> None:
-    ours, theirs = pty.openpty()
-    try:
-        done = subprocess.run(
-            command("send", redis_server.url, "news", HELLO, "--count", "20", "--every", "0.02"),
-            env={**os.environ, **environment(), "TERM": "xterm", "NO_COLOR": "1"},
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-            text=True,
-            timeout=60,
-        )
-        shown = os.read(ours, 100_000).decode()
-    finally:
-        os.close(ours)
-        os.close(theirs)
-    assert done.returncode == 0
-    assert done.stdout.startswith("20 messages sent to 'news' in ")
+    shown = on_a_terminal(
+        *("send", redis_server.url, "news", HELLO, "--count", "20", "--every", "0.02")
+    )
     assert "sending" in shown
     assert "/20" in shown
+    assert "20 messages sent to 'news' in " in shown.splitlines()[-1]

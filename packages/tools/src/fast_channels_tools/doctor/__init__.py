@@ -60,7 +60,9 @@ def doctor(
     except (TypeError, ValueError) as error:
         raise CommandError(place.hide(str(error))) from error
     else:
-        asyncio.run(_examine(examination, note))
+        # One that prints lines has to know of the spinner, or it would print behind it.
+        spinning = console if console.is_terminal and not as_json else Console(stderr=True)
+        asyncio.run(_examine(examination, note, spinning))
     if as_json:
         print(json.dumps(as_json_object(place, checks), indent=2))
     else:
@@ -69,8 +71,9 @@ def doctor(
         raise typer.Exit(1)
 
 
-async def _examine(examination: Examination, note: Callable[[Check], None]) -> None:
-    console = Console(stderr=True)
+async def _examine(
+    examination: Examination, note: Callable[[Check], None], console: Console
+) -> None:
     with console.status("examining") if console.is_terminal else nullcontext():
         async for check in examination.checks():
             note(check)
