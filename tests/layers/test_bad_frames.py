@@ -28,6 +28,15 @@ def body(*payloads: bytes) -> bytes:
     return encode_entries([Entry(payload) for payload in payloads])
 
 
+def nested(head: bytes, *items: Any) -> bytes:
+    """Return a msgpack array that has, after the items, one that nobody reads and that is deep."""
+    encoded = b"".join(map(msgspec.msgpack.encode, items))
+    return head + bytes([0x91 + len(items)]) + encoded + b"\x91" * 100_000 + b"\xc0"
+
+
+DEEP_BYE = b"\x82\xa4type\xacpresence.bye\xa1x" + b"\x91" * 100_000 + b"\xc0"
+
+
 async def member(layer: Layer) -> str:
     """Return a channel that is in the group."""
     channel = await layer.new_channel()
@@ -58,6 +67,9 @@ BAD = {
     "fragment is broken": encode_frame("node", 0, 0, b"\x93\x00\x01\x00", FRAGMENT),
     "message for a channel on a group's topic": frame(message(1), "specific.node!1"),
     "control message on a group's topic": frame({"type": "add"}, "!"),
+    "nesting after a frame": nested(b"\x01\x00", "node", 0, 0, 0.0, b""),
+    "nesting after a message": encode_frame("node", 0, 0, nested(b"\x91", b"", None, None, None)),
+    "nesting after a fragment": encode_frame("node", 0, 0, nested(b"", 0, 2, b""), FRAGMENT),
     "JSON that is cut": b'{"type": "x"',
     "JSON with no type": b'{"n": 1}',
     "JSON with a type that is no str": b'{"type": [1]}',
@@ -90,6 +102,16 @@ async def test_a_bad_payload_for_the_node_is_counted_and_what_follows_arrives(
     layer.backend.inbox.deliver(node_of(channel), payload)
     assert layer.stats()["malformed"] + layer.stats()["undeliverable"] == 1
     assert await read_to_fence(layer, channel) == []
+
+
+async def test_presence_that_is_nested_deep_is_counted(make: Make) -> None:
+    layer = make()
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel, presence={})
+    entry = Entry(DEEP_BYE, "!p")
+    payload = encode_frame("0123456789abcdef", 0, 0, encode_entries([entry]))
+    layer.backend.inbox.deliver(node_of(channel), payload)
+    assert layer.stats()["malformed"] == 1
 
 
 async def test_a_message_for_nobody_on_a_nodes_topic_is_counted(make: Make) -> None:

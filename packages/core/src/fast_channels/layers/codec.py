@@ -95,7 +95,7 @@ def decode_frame(payload: bytes, known: int = FRAGMENT) -> tuple[int, Frame]:
         raise FrameError(f"frame has the flags {flags:#x}, which this layer does not read")
     try:
         return flags, _decode_frame(memoryview(payload)[2:])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FrameError(f"frame is truncated or malformed: {error}") from error
 
 
@@ -141,7 +141,7 @@ def decode_entries(body: bytes) -> list[Entry]:
     """Return the packed messages; raises ``FrameError`` for anything else."""
     try:
         return _decode_entries(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FrameError(f"frame body is malformed: {error}") from error
 
 
@@ -160,5 +160,5 @@ def decode_fragment(body: bytes) -> Fragment:
     """Return the fragment; raises ``FrameError`` for anything else."""
     try:
         return _decode_fragment(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FrameError(f"fragment is malformed: {error}") from error

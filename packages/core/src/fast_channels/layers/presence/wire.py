@@ -99,7 +99,7 @@ def decode(sender: str, payload: bytes) -> PresenceMessage:
     """Return the message; raises ``ValueError`` for what that node may not say."""
     try:
         message: PresenceMessage = _decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"presence message is malformed: {error}") from error
     if isinstance(message, Change):
         check_members(sender, message.joins)
