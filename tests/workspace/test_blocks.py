@@ -31,7 +31,12 @@ FOREIGN = {
 }
 """Programs of others; what they take is theirs to say."""
 
-RUN = {"python": "test_readme", "sql": "tests/postgres", "html": "tests/postgres"}
+RUN = {
+    "dockerfile": "tests/examples",
+    "html": "tests/postgres",
+    "python": "test_readme",
+    "sql": "tests/postgres",
+}
 """Languages whose blocks are run elsewhere."""
 
 READ = {*SHELLS, "toml", "json", "yaml", "js"}
@@ -141,9 +146,13 @@ def test_the_commands_of_a_shell_block_exist(block: Block) -> None:
         look_up(command)
 
 
+def all_of_yaml(text: str) -> list[Any]:
+    return list(yaml.safe_load_all(text))
+
+
 @pytest.mark.parametrize("block", cases("toml", "json", "yaml"))
 def test_a_block_of_data_can_be_read(block: Block) -> None:
-    read = {"toml": tomllib.loads, "json": json.loads, "yaml": yaml.safe_load}[block.language]
+    read = {"toml": tomllib.loads, "json": json.loads, "yaml": all_of_yaml}[block.language]
     code = SNIPPET.sub(lambda match: (ROOT / match["path"]).read_text(), block.code)
     assert read(code)
 

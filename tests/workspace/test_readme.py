@@ -9,7 +9,7 @@ warnings as errors. A comment on the line before the fence changes that:
 Blocks with a title are files. Where one is called ``test_*.py``, pytest runs all files of the page,
 in a folder of their own.
 
-A block that only includes a step of the tutorial is run by ``tests/examples``. Blocks in other
+A block that only includes a file of ``examples/`` is run by ``tests/examples``. Blocks in other
 languages are looked at by ``test_blocks``.
 """
 
@@ -23,7 +23,7 @@ import pytest
 from .pages import FENCED, OTHER_PAGES, PAGES, ROOT, SHELLS, blocks_of, relative
 
 MAKE = re.compile(r"\bmake((?: +[^\s&|;]+)+)")
-STEPS = "examples/tutorial/"
+EXAMPLES = "examples/"
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)[^)]*\)")
 
 
@@ -39,7 +39,7 @@ def programs_of(text: str) -> dict[int, str]:
     for block in blocks_of(text):
         if block.language != "python" or re.match(r"no-run: *\S", block.note):
             continue
-        if block.snippets and all(path.startswith(STEPS) for path in block.snippets):
+        if block.snippets and all(path.startswith(EXAMPLES) for path in block.snippets):
             continue
         if block.title in files:
             continue
