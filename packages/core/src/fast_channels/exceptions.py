@@ -8,14 +8,14 @@
     │   ├── ChannelNotFound            no such channel, or its process is gone
     │   ├── HistoryLost                what was asked of a group's history is gone
     │   ├── LayerClosed                the layer was closed by hand
-    │   ├── MessageTooLarge            above ``max_message_size``
-    │   ├── TooManyGroups              the channel is in ``max_groups`` groups already
+    │   ├── MessageTooLarge            above max_message_size
+    │   ├── TooManyGroups              the channel is in max_groups groups already
     │   ├── InvalidFrame               a client's frame is not what the consumer reads
     │   ├── RouteNotFound              no route for a path, a channel or a type of scope
     │   └── InvalidChannelLayerError   the layer is unknown, misspelt, broken or unfit
     │       └── LayerNotFound          no layer is registered or installed under that name
-    ├── AcceptConnection               raised in ``connect()``: accept the socket
-    ├── DenyConnection                 raised in ``connect()``: refuse the socket
+    ├── AcceptConnection               raised in connect(): accept the socket
+    ├── DenyConnection                 raised in connect(): refuse the socket
     └── StopConsumer                   raised in a handler: end the consumer quietly
 
 Programming mistakes (a wrong type, an illegal name) are plain ``TypeError`` and ``ValueError``.
