@@ -19,6 +19,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "socketio": ("python-socketio>=5.18,<6", "redis", "hiredis"),
     "channels-postgres": ("channels-postgres>=1.1.4,<2", "psycopg[binary]"),
     "channels-rabbitmq": ("channels-rabbitmq>=4.0,<5",),
+    "channels-nats": ("channels-nats>=0.6.1,<1",),
     # Of the clients it takes the least CPU by far: they should not be what is measured.
     "clients": ("picows>=2.3,<3", "psutil"),
 }

@@ -86,7 +86,8 @@ class Run:
             "parameters": plan.quick if self.quick else plan.full,
             "what": " ".join((found.__doc__ or "").split("\n\n", 1)[0].split()),
         }
-        sides = {broker: self.sides(name, plan, broker) for broker in plan.brokers}
+        able = getattr(found, "APPS", None)
+        sides = {broker: self.sides(name, plan, broker, able) for broker in plan.brokers}
         total = sum(map(len, sides.values()))
         for broker in plan.brokers:
             part = until - time.monotonic()
@@ -112,13 +113,17 @@ class Run:
         """Whether not even the first round goes on."""
         return time.monotonic() > until + self.limit(plan)
 
-    def sides(self, scenario: str, plan: Plan, broker: str) -> list[Entry]:
-        """Return who is measured; why others are not is noted."""
+    def sides(
+        self, scenario: str, plan: Plan, broker: str, able: Collection[str] | None
+    ) -> list[Entry]:
+        """Return who is measured, of those who are ``able``; why others are not is noted."""
         chosen: list[Entry] = []
         for entry in ENTRIES:
             if entry.broker != broker or entry.role not in plan.roles:
                 continue
             if self._only and entry.name not in self._only:
+                continue
+            if able is not None and entry.name not in able:
                 continue
             if scenario in entry.cannot:
                 self.cannot(scenario, "", entry.name, entry.cannot[scenario])

@@ -101,14 +101,14 @@ def used(
     }
 
 
-async def settled(score: Score, target: int, longest: float = 10.0) -> int:
+async def settled(score: Score, target: int, longest: float = 10.0, idle: float = IDLE) -> int:
     """Wait until so many arrived, or nothing arrives any more; return how many are missing."""
     end = time.monotonic() + longest
     last = -1
     while score.count < target and time.monotonic() < end and score.count != last:
         last = score.count
         try:
-            await score.until(target, IDLE)
+            await score.until(target, idle)
         except TimeoutError:
             score.target = -1
     return target - score.count

@@ -8,7 +8,8 @@ import os
 from typing import Any
 
 from benchmarks.scenarios import Plan
-from benchmarks.scenarios.websockets import APPS, one
+from benchmarks.scenarios.websockets import APPS as APPS
+from benchmarks.scenarios.websockets import one
 from benchmarks.servers import Broker
 from benchmarks.sides import Entry
 
@@ -33,7 +34,9 @@ def collect(
     os.environ["BENCH_URL"] = broker.url
     connections = run.result.scenarios[name]["parameters"]["connections"]
     for entry in sides:
-        if entry.name in APPS and not run.late(until, plan):
-            more = {"idle": True}
-            one(run, name, plan, broker, entry, "websockets-sansio", connections, "idle", more)
-            broker.reset()
+        if run.late(until, plan):
+            run.cannot(name, "idle", entry.name, "the scenario's time was over")
+            continue
+        more = {"idle": True}
+        one(run, name, plan, broker, entry, "websockets-sansio", connections, "idle", more)
+        broker.reset()

@@ -62,9 +62,13 @@ def collect(
             if number and connections > 1_000:
                 continue  # it takes longer to connect than to measure
             for entry in chosen(sides, index):
-                if entry.name in failed or run.late(until, plan):
-                    continue
                 case = f"{connections:,} clients, {ws}"
+                if entry.name in failed:
+                    continue
+                if run.late(until, plan):
+                    if not number:
+                        run.cannot(name, case, entry.name, "the scenario's time was over")
+                    continue
                 more = {"rate": rate, "seconds": max(parameters["seconds"], 3 / rate)}
                 if not one(run, name, plan, broker, entry, ws, connections, case, more):
                     failed.add(entry.name)
@@ -74,7 +78,7 @@ def collect(
 def chosen(sides: list[Entry], case: int) -> Iterator[Entry]:
     """Yield who is measured in a case."""
     for entry in sides:
-        if entry.name in (APPS if case == 0 else NARROW):
+        if case == 0 or entry.name in NARROW:
             yield entry
 
 

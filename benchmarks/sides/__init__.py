@@ -137,10 +137,10 @@ ENTRIES: Final = (
         "layers:ChannelsRabbitMQ", "channels-rabbitmq",
     ),
     # NATS
-    # The place of channels_nats: a class in layers.py, its requirement in environments.py.
     Entry("nats-py", "nats-py", "nats", "driver", "drivers:NatsPy"),
     _ours("nats", source="ours:Nats"),
     _ours("nats", "Fast Channels, history", source="ours:NatsHistory", **HISTORY),
+    _peer("channels-nats", "channels_nats", "nats", "layers:ChannelsNats", "channels-nats"),
     # The brokers' own tools
     Entry("redis-benchmark", "redis-benchmark", "redis", "tool", ""),
     Entry("pgbench", "pgbench", "postgres", "tool", ""),
@@ -159,7 +159,7 @@ QUICK: Final = (
     *("redis-py", "ours-redis", "channels-redis-pubsub", "litestar-redis", "broadcaster-redis"),
     *("asyncpg", "ours-postgres", "channels-postgres"),
     *("aio-pika", "ours-rabbitmq", "channels-rabbitmq"),
-    *("nats-py", "ours-nats"),
+    *("nats-py", "ours-nats", "channels-nats"),
     *("redis-benchmark", "pgbench", "rabbitmq-perf-test", "nats-bench"),
 )
 """The sides of a quick run: we, the plain drivers, and the peers that come closest."""

@@ -135,3 +135,15 @@ class ChannelsRabbitMQ(Layer):
     async def close(self) -> None:
         await super().close()
         await asyncio.wait_for(self.layer.close(), 5)
+
+
+class ChannelsNats(Layer):
+    """channels_nats; its sends end in a buffer of the process."""
+
+    async def open(self) -> None:
+        layers: Any = importlib.import_module("channels_nats")
+        self.use(layers.NatsChannelLayer(self.url, **({"capacity": ROOM} if self.roomy else {})))
+
+    async def close(self) -> None:
+        await super().close()
+        await self.layer.close()

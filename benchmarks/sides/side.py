@@ -18,6 +18,8 @@ class Side:
         self.roomy = roomy
         """With room for everything that a scenario sends; else as the library comes."""
         self.tasks: list[asyncio.Task[None]] = []
+        self.gate: asyncio.Event | None = None
+        """Set before ``read``: a reader that has read one message waits for it."""
 
     @property
     def port(self) -> int:
@@ -48,7 +50,12 @@ class Side:
     def loop(self, receive: Callable[[], Awaitable[dict[str, Any]]], hit: Hit) -> None:
         """Receive in a task of its own."""
 
+        gate = self.gate
+
         async def forever() -> None:
+            if gate is not None:
+                hit(await receive())
+                await gate.wait()
             while True:
                 hit(await receive())
 
