@@ -78,7 +78,10 @@ def main() -> int:
         warn_if_busy()
         if compared:
             return compare(compared, options.json)
-        return measure(options)
+        try:
+            return measure(options)
+        except KeyboardInterrupt:
+            parser.exit(130, "interrupted; --resume keeps the scenarios that are finished\n")
 
 
 def measure(options: argparse.Namespace) -> int:

@@ -57,8 +57,7 @@ class Run:
         began = time.monotonic() - self.result.seconds
         until = time.monotonic()
         self.result.machine = self.result.machine or machine()
-        if not self.result.sides:
-            self.result.sides = [describe(entry) for entry in ENTRIES]
+        self.result.sides = [describe(entry) for entry in ENTRIES]
         with self._servers:
             for name in names:
                 load = round(os.getloadavg()[0], 1)
@@ -66,6 +65,8 @@ class Run:
                 # What one scenario leaves or overruns is the next one's: the run ends in time.
                 until += scenarios.plan(name).budget[not self.quick] * self._patience
                 self.scenario(name, until)
+                known = self.result.scenarios
+                self.result.scenarios = {n: known[n] for n in scenarios.NAMES if n in known}
                 self.result.seconds = round(time.monotonic() - began, 1)
                 self.result.write(self.path)
 
@@ -124,6 +125,8 @@ class Run:
             if self._only and entry.name not in self._only:
                 continue
             if able is not None and entry.name not in able:
+                continue
+            if entry.only and scenario not in entry.only:
                 continue
             if scenario in entry.cannot:
                 self.cannot(scenario, "", entry.name, entry.cannot[scenario])

@@ -46,6 +46,9 @@ class Entry:
     cannot: dict[str, str] = field(default_factory=dict)
     """Why it cannot be measured in a scenario, by the scenario's name."""
 
+    only: tuple[str, ...] = ()
+    """The scenarios that it is measured in; empty: all."""
+
     def make(self, url: str, roomy: bool) -> Side:
         """Return the side, not opened; ``roomy``: with room for all that is sent, not as it comes.
 
@@ -66,12 +69,8 @@ def _ours(broker: str, label: str = "Fast Channels", **more: Any) -> Entry:
     return Entry(name, label, broker, "ours", more.pop("source"), **more)
 
 
-HISTORY: Final = {
-    "cannot": dict.fromkeys(
-        ("group_size", "many_groups", "joins", "footprint", "websockets", "processes"),
-        "measured without a history only",
-    )
-}
+HISTORY: Final = {"only": ("senders", "two_processes", "latency", "lone", "burst")}
+"""Where keeping messages makes a difference."""
 
 ENTRIES: Final = (
     Entry("bare", "bare loop", "memory", "floor", "bare:Bare"),
