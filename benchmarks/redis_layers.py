@@ -20,16 +20,12 @@ Python process.
 The floor is ``redis_sides.Floor``: what two bare protocols over hiredis do.
 """
 
-import shutil
-import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from statistics import median
 
-from benchmarks.processes import OURS, in_turns, install, is_open
+from benchmarks.processes import OURS, in_turns, install
+from benchmarks.servers import running
 from benchmarks.table import Row, compare
 from benchmarks.table import measure as text
 
@@ -98,22 +94,5 @@ def alone(case: str, values: list[float], limit: float) -> Row:
 @contextmanager
 def redis_server() -> Generator[int, None, None]:
     """A server of our own for the time of the ``with``; yields its port."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        raise RuntimeError("redis-server is not on PATH; run: make setup")
-    with tempfile.TemporaryDirectory() as folder:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        command = [binary, "--port", str(port), "--dir", folder, "--save", ""]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + 10
-            while not is_open(port):
-                if time.monotonic() > deadline:
-                    raise RuntimeError("redis-server did not start")
-                time.sleep(0.02)
-            yield port
-        finally:
-            process.kill()
-            process.wait()
+    with running("redis") as broker:
+        yield int(broker.url.rpartition(":")[2])

@@ -110,7 +110,7 @@ ENTRIES: Final = (
     _peer("broadcaster-redis", "broadcaster", "redis", "broadcaster:Broker", "broadcaster"),
     Entry(
         "socketio-redis", "python-socketio", "redis", "peer", "socketio:Redis", "socketio", PACKETS,
-        dict.fromkeys(("joins", "footprint", "burst"), NO_CHANNEL),
+        {**dict.fromkeys(("joins", "footprint", "burst"), NO_CHANNEL), "latency": PACKETS},
     ),
     # PostgreSQL
     Entry("asyncpg-batched", "asyncpg, batched", "postgres", "floor", "drivers:AsyncpgBatched"),
