@@ -15,7 +15,7 @@ from typing import Any, Final
 from benchmarks.sides.side import Side
 from benchmarks.worker import Score
 
-IDLE: Final = 1.0
+IDLE: Final = 2.0
 """Seconds without an arrival after which what is missing is lost."""
 
 

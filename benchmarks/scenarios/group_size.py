@@ -1,13 +1,14 @@
 """Fan-out against the size of the group: one message to N readers.
 
 The sender and all members are in one process, which is what a server does whose user writes into a
-room; with a broker, the message goes through it. For each N, on groups of its own:
+room; with a broker, the message goes through it. Members join one group until there are N of them,
+then:
 
 - one message at a time, from the send to the last reader: its median and 99th percentile;
 - then at most 20 messages on their way: deliveries for each second of wall time, CPU of the process
   and of the broker for each delivery, and broker messages for each message sent.
 
-What has not arrived a second after the last arrival is lost.
+What has not arrived two seconds after the last arrival is lost.
 """
 
 import gc
@@ -27,6 +28,8 @@ PLAN = Plan(
     limit=(5.0, 14.0),
     budget=(40.0, 290.0),
 )
+GROUP = "room"
+LOST = float("inf")
 IN_FLIGHT = 20
 LONGEST = 2.0
 """Seconds that the messages under way may take together."""
@@ -36,25 +39,30 @@ SLOW = 0.05
 
 async def measure(task: Task) -> None:
     """A row for each size."""
-    fastest = 0.0
+    score, fastest, members = Score(), 0.0, 0
     for size in task.params["sizes"]:
-        if fastest > SLOW:
+        if fastest == LOST:
+            task.cannot(f"N={size:,}", "a lone message to fewer did not reach all", size)
+        elif fastest > SLOW:
             task.cannot(f"N={size:,}", f"one message to fewer took {fastest * 1e3:.0f} ms", size)
         else:
-            fastest = await one_size(task, size)
+            await task.members(GROUP, size - members, lambda _: score.hit())
+            members = size
+            fastest = await one_size(task, score, size)
 
 
-async def one_size(task: Task, size: int) -> float:
-    """Measure a group of so many members; return the shortest time of one message."""
-    score, group = Score(), f"room-{size}"
-    await task.members(group, size, lambda _: score.hit())
-    took, lost = await one_at_a_time(task, score, group, size)
+async def one_size(task: Task, score: Score, size: int) -> float:
+    """Measure the group with so many members; return the shortest time of one message.
+
+    ``LOST`` is returned where the first message did not reach all of them.
+    """
+    took, lost = await one_at_a_time(task, score, size)
     gc.collect()
-    each = min(took) if took else LONGEST
+    each = min(took, default=LOST)
     together = max(1, min(IN_FLIGHT, int(LONGEST / each)))
     clock, sent, base = await Clock.start(task), 0, score.count
     while sent < 3 or clock.wall < task.seconds:
-        await task.side.send(group, MESSAGE)
+        await task.side.send(GROUP, MESSAGE)
         await task.turn()
         sent += 1
         behind = base + (sent - together) * size
@@ -70,7 +78,7 @@ async def one_size(task: Task, size: int) -> float:
     return each
 
 
-async def one_at_a_time(task: Task, score: Score, group: str, size: int) -> tuple[list[float], int]:
+async def one_at_a_time(task: Task, score: Score, size: int) -> tuple[list[float], int]:
     """Return how long each message took to reach everybody, and how many deliveries were lost."""
     took: list[float] = []
     lost = 0
@@ -78,7 +86,7 @@ async def one_at_a_time(task: Task, score: Score, group: str, size: int) -> tupl
     while len(took) < 3 or time.perf_counter() < end:
         target = score.count + size
         start = time.perf_counter()
-        await task.side.send(group, MESSAGE)
+        await task.side.send(GROUP, MESSAGE)
         if missing := await settled(score, target):
             lost += missing
             break

@@ -7,7 +7,7 @@ The sender is a process, the members are tasks of another: one member, then 100.
 - unbounded: 64 tasks send as fast as they may, at most 20,000 messages to one member, 4,000 to 100.
 
 Deliveries for each second until everything has arrived; CPU of the receiver, of the sender and of
-the broker for each. What has not arrived a second after the last arrival is lost.
+the broker for each. What has not arrived two seconds after the last arrival is lost.
 """
 
 from benchmarks.scenarios import Plan
