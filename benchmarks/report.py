@@ -41,6 +41,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
     parser.add_argument("result", nargs="?", type=Path, default=RESULT)
     path = parser.parse_args().result
+    if not path.exists():
+        parser.exit(1, f"there is no {path.name} in {path.parent}; run: make bench-full\n")
     PAGE.write_text(refreshed(PAGE.read_text(), read(path)))
     command = [plotter(), "-m", "benchmarks.plots", str(path.resolve()), str(IMAGES)]
     return subprocess.run(command, cwd=ROOT).returncode

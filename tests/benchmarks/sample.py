@@ -57,6 +57,7 @@ def sample() -> Result:
     )  # fmt: skip
     add(result, "lone", "one at a time", "ours-redis", p50_us=[150.0, 150.0])
     add(result, "lone", "one at a time", "redis-py", p50_us=[100.0, 100.0])
+    add(result, "burst", "as it comes", "ours-memory", arrived=[1.0], lost=[0], expected=[100])
     add(result, "burst", "as it comes", "ours-redis", arrived=[0.02], lost=[98], expected=[100])
     result.row("burst", "as it comes", "ours-redis").told = "98 counted in stats()"
     for count in (1, 10):

@@ -26,6 +26,6 @@ def test_a_result_is_drawn_and_the_same_one_gives_the_same_pictures(tmp_path: Pa
         *("lone.png", "burst.png", "idle.png", "websockets.png", "growth.png"),
     }
     assert all(picture.startswith(PNG) for picture in once.values())
-    again = drawn("again", "senders", "growth", "group-size")
-    assert len(again) == 3
+    again = drawn("again", "senders", "growth")
+    assert len(again) == 2
     assert again.items() <= once.items()
