@@ -213,6 +213,14 @@ class Node:
         )
         return sorted(names.strip('"').split())
 
+    def elect(self) -> None:
+        """Every quorum queue has a leader."""
+        self.ask(
+            "[{ok, _, _} = ra:members(amqqueue:get_pid(Q), 20000) || "
+            'Q <- rabbit_amqqueue:list(<<"/">>), '
+            "amqqueue:get_type(Q) =:= rabbit_quorum_queue], ok."
+        )
+
     def cut_off(self) -> None:
         """Every connection is broken without a word, and none is taken."""
         self.ask(
@@ -268,7 +276,9 @@ class Cluster:
     def start(self) -> None:
         """Both answer, and are one cluster."""
         for node in self.nodes:
-            node.start()  # one after the other: the second one joins the first
+            node.launch()  # at once: in 4.x each waits for the other one
+        for node in self.nodes:
+            node.wait()
         running = self.nodes[0].ask("length([node() | nodes()]).")
         if running != "2":
             raise RuntimeError(f"{running} nodes of 2 found each other")

@@ -86,6 +86,17 @@ async def test_a_missing_permission_is_told_with_its_resource(
         await member(layer)
 
 
+@pytest.mark.long
+async def test_who_may_not_publish_listens_in_peace(node: Node, make: Make, prefix: str) -> None:
+    url = await asyncio.to_thread(node.user, f"{prefix}-w", ".*", f"^{prefix}\\\\.", ".*")
+    here, there = make(node.url), make(url)
+    room = await member(there)
+    await asyncio.sleep(7)  # it is time that has to pass: it looks twice whether it is still bound
+    await here.group_send("room", LAST)
+    assert await read_until(there, room, LAST) == []
+    assert there.stats()["reconnects"] == 0
+
+
 async def test_what_the_documentation_grants_is_enough(node: Node, make: Make, prefix: str) -> None:
     own = f"^{prefix}$|^{prefix}[.:]"
     url = await asyncio.to_thread(node.user, f"{prefix}-own", own, f"{own}|^amq\\\\.default$", own)
