@@ -83,7 +83,7 @@ class Sending:
         ]
         if ttls:
             await self._know(shard, max(ttls))
-        bodies = list(self._bodies(shard, appends, errors))
+        bodies: list[tuple[bytes, list[int]]] = list(self._bodies(shard, appends, errors))
         while bodies:
             await self._maker.ensure()
             connection = await self._publisher.ready()
@@ -121,15 +121,15 @@ class Sending:
         indices: list[int] = []
         seen, size, count = shard.offset + 1, 0, 0
         for index, append in appends.items():
+            largest = max([len(entry.payload) for entry in append.entries], default=0)
+            extra = len(append.topic) + ENTRY_BYTES
+            if largest + extra > self._max_payload:
+                text = f"{largest} bytes were published, and max_payload is {self._max_payload}"
+                errors[index] = MessageTooLarge(text)
+                continue
             some = []
             for entry in append.entries:
-                length = len(entry.payload) + len(append.topic) + ENTRY_BYTES
-                if length > self._max_payload:
-                    errors[index] = MessageTooLarge(
-                        f"{len(entry.payload)} bytes were published, and max_payload is "
-                        f"{self._max_payload}"
-                    )
-                    break
+                length = len(entry.payload) + extra
                 known = None if entry.id is None else id_of(append.topic, entry.id)
                 if known is not None and shard.live.ids.kept(known):
                     continue

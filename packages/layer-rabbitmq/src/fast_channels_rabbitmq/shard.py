@@ -92,11 +92,13 @@ class Shard:
     async def ready(self) -> None:
         """The stream is followed; raises ``BackendUnavailable`` when that cannot be in time."""
         loop = asyncio.get_running_loop()
-        self._used = loop.time()
+        unused, self._used = loop.time() - self._used, loop.time()
         if self._channel is not None:
             return
         if self._closed:
             raise BackendUnavailable(f"{self._problem}")
+        if unused > IDLE_SECONDS and not self._wanted:
+            self._forget()
         await self._link.ready()
         waiter: asyncio.Future[None] = loop.create_future()
         self._waiters.add(waiter)
@@ -188,6 +190,7 @@ class Shard:
                 channel = await consume(connection, self.name, start, CREDIT, came.append)
             except Refused as error:
                 if not is_missing(error):
+                    await self._maker.epoch(connection, self.name)  # or it is no stream of ours
                     raise
                 self._maker.doubt()
                 continue
@@ -198,14 +201,21 @@ class Shard:
                 elif await self._resumes(connection, channel, came):
                     self._begin_with(channel, came, epoch)
                     return
-                else:
-                    self._maker.doubt()
-                    await delete(connection, self.name)
+                elif await self._maker.epoch(connection, self.name) == epoch:
+                    await self._delete(connection)
             except BaseException:
                 channel.close()
                 raise
             channel.close()
             came.clear()
+
+    async def _delete(self, connection: Connection) -> None:
+        """The stream, which has lost what it had, is gone; members are told."""
+        logger.error("stream %r has lost what it had confirmed, and is deleted", self.name)
+        self._maker.doubt()
+        await delete(connection, self.name)
+        lost = HistoryLost(f"stream {self.name!r} has lost what it had confirmed")
+        self.live.inbox.gap(lost, list(self.live.topics))
 
     def _is(self, epoch: str) -> None:
         """It is another history, if another one was known: all of it is new."""
@@ -242,7 +252,6 @@ class Shard:
             return not await self._is_set_back(connection)
         offset, body = offset_of(came[0]), came[0].body
         if offset == self.offset and body != self._body:
-            logger.error("stream %r has lost what it had stored, and is deleted", self.name)
             return False
         if offset > self.offset:
             self.live.begin(offset)
@@ -273,7 +282,6 @@ class Shard:
                 raise BackendUnavailable(f"{connection.name} is slow with stream {self.name!r}")
         finally:
             channel.close()
-        logger.error("stream %r ends before what it had stored, and is deleted", self.name)
         return True
 
     def _begin_with(self, channel: Channel, came: list[Delivery], epoch: str) -> None:
@@ -294,9 +302,7 @@ class Shard:
         """The stream is not followed any more; it will be, if anybody wants it."""
         self._maker.doubt()
         self._leave(cause)
-        if not self._wanted:
-            self._forget()
-        else:
+        if self._wanted:
             self._start()
 
     def _leave(self, cause: Exception) -> None:

@@ -43,6 +43,9 @@ SLACK_SECONDS: Final = 3_600
 
 _EPOCH: Final = "x-max-length-bytes"
 _LARGE: Final = 1 << 60
+_MINUTES: Final = 24
+"""Bits of the epoch that say how many minutes the stream keeps what it has."""
+
 _REFUSED: Final = re.compile(
     r"inequivalent arg '([\w-]+)'.* but current is (?:the value )?'([^']*)'"
 )
@@ -76,10 +79,11 @@ async def epoch_of(connection: Connection, name: str, seconds: float) -> tuple[s
     A new one keeps what is younger than ``seconds``. Raises ``InvalidChannelLayerError`` where it
     is no stream of ours.
     """
-    mine = _LARGE + random.getrandbits(56)
+    minutes = min(math.ceil((seconds + SLACK_SECONDS) / 60), (1 << _MINUTES) - 1)
+    mine = _LARGE + (random.getrandbits(60 - _MINUTES) << _MINUTES) + minutes
     arguments: dict[str, Any] = {
         "x-queue-type": "stream",
-        "x-max-age": f"{math.ceil(seconds) + SLACK_SECONDS}s",
+        "x-max-age": f"{minutes * 60}s",
         "x-stream-max-segment-size-bytes": SEGMENT_BYTES,
         _EPOCH: mine,
     }
@@ -90,42 +94,33 @@ async def epoch_of(connection: Connection, name: str, seconds: float) -> tuple[s
             await answered(channel.ask(declare), connection, STEP_SECONDS)
             return f"{mine - _LARGE:x}", True
         except Refused as error:
+            if error.code != PRECONDITION_FAILED:
+                raise
             found = _REFUSED.search(f"{error}")
-            if error.code != PRECONDITION_FAILED or found is None or found[1] == "x-queue-type":
-                if error.code != PRECONDITION_FAILED:
-                    raise
-                raise _other(name, error) from error
-            what, there = found.groups()
-            if what == _EPOCH:
-                return _epoch(name, there, error), False
-            if what == "x-max-age":
-                _compare(name, there, seconds)
-            arguments[what] = int(there) if there.isdigit() else there
+            what, there = found.groups() if found is not None else ("", "")
+            number = int(there) if there.isdigit() else 0
+            if what == _EPOCH and number >= _LARGE:
+                _compare(name, number, seconds)
+                return f"{number - _LARGE:x}", False
+            if what not in ("x-max-age", "x-stream-max-segment-size-bytes"):
+                raise InvalidChannelLayerError(
+                    f"the queue {name!r}, where history is kept, is none of our streams ({error}); "
+                    "delete it, or register the layer with another prefix"
+                ) from error
+            arguments[what] = number or there
         finally:
             channel.close()
-    raise BackendUnavailable(f"{connection.name} refuses the stream {name!r} for ever new reasons")
+    raise BackendUnavailable(f"{connection.name} refuses the stream {name!r}")
 
 
-def _epoch(name: str, there: str, error: Refused) -> str:
-    if not there.isdigit() or int(there) < _LARGE:
-        raise _other(name, error) from error
-    return f"{int(there) - _LARGE:x}"
-
-
-def _other(name: str, error: Refused) -> InvalidChannelLayerError:
-    return InvalidChannelLayerError(
-        f"the queue {name!r}, where history is kept, is none of our streams ({error}); "
-        "delete it, or register the layer with another prefix"
-    )
-
-
-def _compare(name: str, there: str, seconds: float) -> None:
-    if there.endswith("s") and there[:-1].isdigit() and int(there[:-1]) < seconds:
+def _compare(name: str, number: int, seconds: float) -> None:
+    kept = (number & ((1 << _MINUTES) - 1)) * 60
+    if kept < seconds:
         logger.warning(
-            "stream %r drops entries after %s, and a history of %g s is asked of it; delete the "
+            "stream %r drops entries after %d s, and a history of %g s is asked of it; delete the "
             "stream to have it made anew",
             name,
-            there,
+            kept,
             seconds,
         )
 

@@ -1,0 +1,382 @@
+"""Durable groups on streams: what RabbitMQ does to them, and what is promised nevertheless."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from pamqp import commands
+from tests.waiting import hears, read_until, send_when_back, soon, until
+
+from fast_channels.exceptions import BackendUnavailable, HistoryLost, InvalidChannelLayerError
+from fast_channels.layers import Append, Entry, HistoryPolicy, Kept, Position
+from fast_channels_rabbitmq import RabbitMQBackend, RabbitMQChannelLayer
+from fast_channels_rabbitmq.connection import Connection
+from fast_channels_rabbitmq.publisher import address_of
+from fast_channels_rabbitmq.records import id_of, message, pack
+from fast_channels_rabbitmq.server import connect
+from fast_channels_rabbitmq.streams import name_of, shard_of
+from fast_channels_rabbitmq.urls import parse_servers
+
+from .conftest import Make
+from .servers import Node
+
+KEPT = {"kept*": HistoryPolicy(keep=1_000, ttl=600.0)}
+GAP = {"type": "channels.gap", "group": "kept"}
+LAST = {"type": "last"}
+
+
+class Process:
+    """A backend and its inbox."""
+
+    def __init__(self, backend: RabbitMQBackend) -> None:
+        self.backend = backend
+        self.kept: list[Kept] = []
+        self.gaps: list[Collection[str] | None] = []
+
+    def deliver(self, topic: str, payload: bytes, position: Position | None = None, /) -> None:
+        assert position is not None
+        self.kept.append(Kept(position, payload))
+
+    def gap(self, cause: Exception, topics: Collection[str] | None = None, /) -> None:
+        self.gaps.append(topics)
+
+    async def publish(self, topic: str, payload: bytes, known: str | None = None) -> None:
+        assert self.backend.history is not None
+        append = Append(topic, [Entry(payload, known)], 100, 60.0)
+        await soon(self.backend.history.publish([append]))
+
+    async def all(self, topic: str, after: Position | None = None) -> list[Kept]:
+        assert self.backend.history is not None
+        found: list[Kept] = []
+        more = True
+        while more:
+            page = await soon(self.backend.history.read(topic, after, 100))
+            found += page.entries
+            after, more = page.position, page.more
+        return found
+
+
+@pytest.fixture
+async def process(node: Node, prefix: str) -> AsyncGenerator[Callable[[], Awaitable[Process]]]:
+    """Makes open backends that share an exchange and its streams."""
+    async with AsyncExitStack() as stack:
+
+        async def opened() -> Process:
+            made = Process(RabbitMQBackend(parse_servers(node.url), exchange=prefix))
+            stack.push_async_callback(made.backend.close)
+            await made.backend.open(made)
+            return made
+
+        yield opened
+
+
+@pytest.fixture
+async def connection(node: Node) -> AsyncGenerator[Connection]:
+    """A connection of somebody else."""
+    made = await connect(parse_servers(node.url)[0], 4.0)
+    yield made
+    await made.close()
+
+
+async def publish(connection: Connection, queue: str, *bodies: bytes) -> None:
+    """The queue has the messages."""
+    channel = connection.channel()
+    await soon(channel.ask(commands.Confirm.Select()))
+    publishing = channel.publishing()
+    address = address_of("", queue)
+    for body in bodies:
+        connection.write(channel.message(publishing, address, b"\0\0", body)[1])
+    await soon(publishing.done)
+    channel.close()
+
+
+async def kept_member(layer: RabbitMQChannelLayer) -> str:
+    channel = await layer.new_channel()
+    await layer.group_add("kept", channel)
+    return channel
+
+
+# --- outages --------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(90)
+async def test_members_go_on_where_they_were_after_the_server_was_killed(
+    node: Node, make: Make
+) -> None:
+    here, there = (make(node.url, history=KEPT) for _ in range(2))
+    channel = await kept_member(there)
+    await there.group_add("room", channel)
+    for number in range(10):
+        await here.group_send("kept", {"type": "before", "n": number})
+    await _settled(node)
+    node.kill()
+    await asyncio.to_thread(node.start)
+    for number in range(10):  # by whoever is back first
+        await _sent_once(here, {"type": "after", "n": number}, f"{number}")
+    await here.group_send("kept", LAST)
+    came = await read_until(there, channel, LAST)
+    kept = [(each["type"], each["n"]) for each in came if "n" in each]
+    assert kept == [(when, n) for when in ("before", "after") for n in range(10)]
+    gaps = [each["group"] for each in came if each["type"] == "channels.gap"]
+    assert gaps in ([], ["room"])  # of the group that keeps nothing; it may come later
+
+
+async def _sent_once(layer: RabbitMQChannelLayer, message: dict[str, Any], known: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await layer.group_send("kept", message, id=known)
+                return
+            except BackendUnavailable:
+                await asyncio.sleep(0.02)
+
+
+async def _settled(node: Node) -> None:
+    """The node knows on disk that it has streams.
+
+    One of 3.10.8 that is killed sooner, within half a second of its first stream, never has them
+    again.
+    """
+    data = node.folder / "data" / node.name / "coordination" / node.name / "names.dets"
+    await until(lambda: b"rabbit_stream_coordinator" in data.read_bytes())
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+async def test_a_server_that_lost_what_it_had_confirmed_begins_another_history(
+    node: Node, make: Make, tmp_path: Any
+) -> None:
+    """As after a loss of power: its files are those of a while ago."""
+    here, there = (make(node.url, history=KEPT) for _ in range(2))
+    channel = await kept_member(there)
+    await here.group_send("kept", {"type": "early"})
+    assert await soon(there.receive(channel)) == {"type": "early"}
+    await _settled(node)
+    node.kill()
+    data, copy = node.folder / "data", tmp_path / "copy"
+    await asyncio.to_thread(_copy, data, copy)
+    await asyncio.to_thread(node.start)
+    await hears(here)
+    for number in range(5):
+        await _sent_once(here, {"type": "late", "n": number}, f"{number}")
+    late = [await soon(there.receive(channel)) for _ in range(5)]
+    node.kill()
+    await asyncio.to_thread(_copy, copy, data)
+    await asyncio.to_thread(node.start)
+    told = asyncio.create_task(soon(there.receive(channel)))
+    sent = 0
+    while not told.done():  # who is told goes on with what comes then
+        sent += 1
+        await _sent_once(here, {"type": "new"}, f"new-{sent}")
+    assert await told == GAP
+    assert await soon(there.receive(channel)) == {"type": "new"}
+    with pytest.raises(HistoryLost):
+        await soon(here.group_history("kept", since=late[2].position))
+
+
+def _copy(source: Any, target: Any) -> None:
+    import shutil
+
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+
+
+# --- streams that are not as they were ------------------------------------------------------------
+
+
+async def test_a_stream_that_an_operator_deletes_is_another_history(
+    node: Node, make: Make, prefix: str
+) -> None:
+    here, there = (make(node.url, history=KEPT) for _ in range(2))
+    channel = await kept_member(there)
+    await here.group_send("kept", {"type": "old"})
+    old = await soon(there.receive(channel))
+    await asyncio.to_thread(node.delete_queues, f"{prefix}:h.")
+    await send_when_back(here, "kept", {"type": "new"})
+    assert await soon(there.receive(channel)) == GAP
+    assert await soon(there.receive(channel)) == {"type": "new"}
+    with pytest.raises(HistoryLost):
+        await soon(here.group_history("kept", since=old.position))
+    assert await soon(here.group_history("kept")) == [{"type": "new"}]
+
+
+async def test_processes_that_come_at_once_make_the_streams_together(
+    node: Node, make: Make
+) -> None:
+    layers = [make(node.url, history=KEPT) for _ in range(6)]
+
+    async def use(number: int, layer: RabbitMQChannelLayer) -> str:
+        await layer.group_send("kept", {"type": "hello", "n": number})
+        return await kept_member(layer)
+
+    channels = await soon(asyncio.gather(*(use(*each) for each in enumerate(layers))))
+    assert len(await layers[0].group_history("kept")) == 6
+    await layers[0].group_send("kept", LAST)
+    for layer, channel in zip(layers, channels, strict=True):
+        await read_until(layer, channel, LAST)
+        assert layer.stats()["reconnects"] == 0, "the server ended nobody's connection"
+
+
+async def test_a_queue_that_is_no_stream_of_ours_is_named(
+    node: Node, make: Make, prefix: str, connection: Connection
+) -> None:
+    layer = make(node.url, history=KEPT)
+    name = name_of(prefix, shard_of(f"{prefix}:h.kept"))
+    await soon(connection.channel().ask(commands.Queue.Declare(0, name, durable=True)))
+    with pytest.raises(InvalidChannelLayerError, match=name):
+        await soon(kept_member(layer))
+    await soon(connection.channel().ask(commands.Queue.Delete(0, name)))
+    await soon(kept_member(layer))
+
+
+async def test_a_user_who_may_not_is_told_which_permission_is_missing(
+    node: Node, make: Make, prefix: str
+) -> None:
+    url = node.user(f"{prefix}-no", f"^{prefix}($|[.])", ".*", ".*")
+    layer = make(url, history=KEPT)
+    with pytest.raises(BackendUnavailable, match="permission to configure"):
+        await soon(layer.group_send("kept", {"type": "hello"}))
+    with pytest.raises(BackendUnavailable, match="permission to configure"):
+        await soon(kept_member(layer))
+
+
+async def test_streams_that_drop_entries_too_early_are_told_of(
+    node: Node, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    await kept_member(make(node.url, history=KEPT))
+    longer = make(node.url, history={"kept*": HistoryPolicy(ttl=1_000_000.0)})
+    with caplog.at_level(logging.WARNING, "fast_channels.rabbitmq"):
+        await kept_member(longer)
+    assert "7200 s, and a history of 1e+06 s is asked of it" in caplog.text
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+async def test_a_read_passes_over_what_others_have_in_the_stream(
+    process: Callable[[], Awaitable[Process]], prefix: str, connection: Connection
+) -> None:
+    reader = await process()
+    topic = f"{prefix}:h.quiet"
+    stream = name_of(prefix, shard_of(topic))
+    await reader.publish(topic, b"first")
+    position = (await reader.all(topic))[0].position
+    other = Append(f"{prefix}:h.busy", [], 100, 60.0)
+    body = message([pack(other, [(None, b"x")] * 10)], 0)
+    for _ in range(6):
+        await publish(connection, stream, *[body] * 1_000)
+    await reader.publish(topic, b"second")
+    history = reader.backend.history
+    assert history is not None
+    page = await soon(history.read(topic, position, 100))
+    assert (list(page.entries), page.more) == ([], True), "it is bounded, and went on"
+    assert page.position > position
+    assert [each.payload for each in await reader.all(topic, position)] == [b"second"]
+    late = await process()  # which has seen nothing of it
+    assert [each.payload for each in (await soon(late_last(late, topic, 5)))] == [
+        b"first",
+        b"second",
+    ]
+
+
+async def late_last(process: Process, topic: str, count: int) -> list[Kept]:
+    assert process.backend.history is not None
+    return list((await process.backend.history.last(topic, count)).entries)
+
+
+async def test_what_is_not_ours_in_a_stream_is_passed_over(
+    process: Callable[[], Awaitable[Process]], prefix: str, connection: Connection
+) -> None:
+    reader = await process()
+    topic = f"{prefix}:h.room"
+    await reader.backend.subscribe([topic])
+    good = message([pack(Append(topic, [], 9, 60.0), [(None, b"good")])], 0)
+    stream = name_of(prefix, shard_of(topic))
+    await publish(connection, stream, b"", b"{}", good[:-1], good[:20], os.urandom(50), good + b"x")
+    await reader.publish(topic, b"end")
+    await until(lambda: reader.kept and reader.kept[-1].payload == b"end")
+    assert [each.payload for each in reader.kept] in ([b"good", b"end"], [b"end"])
+    assert await reader.all(topic) == reader.kept
+
+
+async def test_expired_entries_are_not_shown_to_who_has_no_position(
+    process: Callable[[], Awaitable[Process]], prefix: str
+) -> None:
+    reader = await process()
+    topic = f"{prefix}:h.room"
+    history = reader.backend.history
+    assert history is not None
+    await soon(history.publish([Append(topic, [Entry(b"short")], 9, 0.2)]))
+    ends = time.time() + 0.3
+    start = (await reader.all(topic))[0].position
+    await reader.publish(topic, b"long")
+    await asyncio.sleep(max(0.0, ends - time.time()))
+    assert [each.payload for each in await reader.all(topic)] == [b"long"]
+    assert [each.payload for each in await late_last(reader, topic, 5)] == [b"long"]
+    assert [each.payload for each in await reader.all(topic, start)] == [b"long"]
+
+
+async def test_history_cannot_be_read_while_the_server_takes_no_messages(
+    node: Node, make: Make
+) -> None:
+    here, there = (make(node.url, history=KEPT, send_timeout=1.0) for _ in range(2))
+    channel = await kept_member(there)
+    await here.group_send("kept", {"type": "hello"})
+    assert await soon(there.receive(channel)) == {"type": "hello"}
+    await asyncio.to_thread(node.alarm, on=True)
+    try:
+        # What publishes first is what the server notices.
+        with pytest.raises(BackendUnavailable):
+            await soon(there.group_history("kept"))
+        with pytest.raises(BackendUnavailable):
+            await soon(there.group_history("kept"))
+    finally:
+        await asyncio.to_thread(node.alarm, on=False)
+    await send_when_back(here, "kept", LAST)
+    await read_until(there, channel, LAST)
+
+
+# --- ids ------------------------------------------------------------------------------------------
+
+
+async def test_a_second_entry_of_an_id_is_dropped_by_who_saw_only_the_second(
+    process: Callable[[], Awaitable[Process]], prefix: str, connection: Connection
+) -> None:
+    """Two processes published it at once; neither could know of the other."""
+    one = await process()
+    topic = f"{prefix}:h.room"
+    stream = name_of(prefix, shard_of(topic))
+    known = id_of(topic, "order")
+    append = Append(topic, [], 9, 60.0)
+    await one.publish(topic, b"before")
+    before = (await one.all(topic))[0].position
+    seen = before.offset >> 16
+    await publish(connection, stream, message([pack(append, [(known, b"first")])], seen))
+    await one.publish(topic, b"between")
+    middle = (await one.all(topic))[-1].position
+    late = await process()
+    await late.backend.subscribe([topic])  # it follows the stream from behind the first one
+    await publish(connection, stream, message([pack(append, [(known, b"second")])], seen))
+    await one.publish(topic, b"end")
+    assert [each.payload for each in await one.all(topic, before)] == [b"first", b"between", b"end"]
+    assert [each.payload for each in await one.all(topic, middle)] == [b"end"]
+    assert [each.payload for each in await late.all(topic, middle)] == [b"end"]
+    assert [each.payload for each in await late_last(late, topic, 2)] == [b"between", b"end"]
+    await until(lambda: late.kept and late.kept[-1].payload == b"end")
+    assert b"second" not in [each.payload for each in late.kept]
+
+
+async def test_a_process_that_never_saw_an_id_does_not_publish_it_again(
+    process: Callable[[], Awaitable[Process]], prefix: str
+) -> None:
+    one, other = await process(), await process()
+    topic = f"{prefix}:h.room"
+    await one.publish(topic, b"first", "order")
+    await other.publish(topic, b"second", "order")
+    await other.publish(topic, b"third", "another")
+    assert [each.payload for each in await one.all(topic)] == [b"first", b"third"]
