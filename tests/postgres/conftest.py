@@ -25,8 +25,11 @@ COVERED = {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave what is covered twice to the long run."""
+    """Leave what is covered twice to the long run; a test may have to make a server first, which
+    took 30 seconds on a machine with ten times the work that it can do."""
     for item in items:
+        if "tests/postgres/" in item.nodeid and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(90))
         if item.name in COVERED and "postgres/test_conformance.py::TestBackend" in item.nodeid:
             item.add_marker("long")
 
