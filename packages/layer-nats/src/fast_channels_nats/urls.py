@@ -80,7 +80,10 @@ def _server(url: object, options: dict[str, Any]) -> Server:
     scheme = url.partition("://")[0] if "://" in url else ""
     if scheme not in ("nats", "tls"):
         raise ValueError(f"the URL of a server begins with nats:// or tls://, got {shown!r}")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # which would repeat the URL, and the password in it
+        raise ValueError(f"the URL {shown!r} names a host that is none") from None
     try:
         host, port = parts.hostname, parts.port
     except ValueError:

@@ -149,7 +149,10 @@ async def _finished(connecting: Coroutine[Any, Any, Raw]) -> Raw:
 
 def parse_hosts(url: str) -> Sequence[Host]:
     """Return the hosts of the URL, in order; raises ``ValueError`` that does not repeat it."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError("the postgres URL names a host that is none") from None
     if parts.scheme not in SCHEMES:
         raise ValueError(
             f"a postgres URL begins with postgresql://, this one with {parts.scheme!r:.40}"
@@ -159,7 +162,16 @@ def parse_hosts(url: str) -> Sequence[Host]:
     place = parts.netloc.rpartition("@")[2]
     if not place:
         return [Host(None, None)]
-    return [_host(text) for text in place.split(",")]
+    try:
+        return [_host(text) for text in place.split(",")]
+    except ValueError:
+        if "@" not in f"{parts.path}{parts.query}{parts.fragment}":
+            raise
+        # Then the place is the begin of a password, which is not to be shown.
+        raise ValueError(
+            "the hosts of the postgres URL cannot be read; is a character of its password, such as "
+            "'/', '?' or '#', not percent-encoded?"
+        ) from None
 
 
 def _host(text: str) -> Host:

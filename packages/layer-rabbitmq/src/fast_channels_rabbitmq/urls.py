@@ -74,7 +74,10 @@ def _server(url: object, options: dict[str, Any]) -> Server:
     if not mark or scheme not in PORTS:
         shown = shown if mark else url.rpartition("@")[2]
         raise ValueError(f"a server is written as {HOW}, or with amqps://; got {shown!r}")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # which would repeat the URL, and the password in it
+        raise ValueError(f"the URL {shown!r} names a host that is none") from None
     try:
         host, port = parts.hostname, parts.port
     except ValueError:

@@ -111,7 +111,7 @@ def has_layers() -> bool:
 
 def _from_name(name: str, settings: Mapping[str, Any]) -> ChannelLayer:
     """Make the layer of an entry-point name or URL."""
-    if "://" in name and (scheme := urlsplit(name).scheme):
+    if "://" in name and (scheme := _scheme_of(name)):
         return _build(scheme, {"url": name, **settings})
     if not name or any(mark in name for mark in ":/@ "):
         raise InvalidChannelLayerError(
@@ -119,6 +119,14 @@ def _from_name(name: str, settings: Mapping[str, Any]) -> ChannelLayer:
             "example 'memory://' or 'redis://localhost:6379/0'"
         )
     return _build(name, settings)
+
+
+def _scheme_of(url: str) -> str:
+    """Return the URL's scheme; empty where it is none."""
+    try:
+        return urlsplit(url).scheme
+    except ValueError:  # which would repeat the URL, and the password in it
+        return ""
 
 
 def _from_mapping(config: Mapping[str, Any], settings: Mapping[str, Any]) -> ChannelLayer:

@@ -14,7 +14,6 @@ from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Final, Unpack
-from urllib.parse import urlsplit
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers.backend import Append, Backend, Inbox, Publication
@@ -307,9 +306,10 @@ class InMemoryChannelLayer(BaseChannelLayer):
 
 def memory_layer(url: str = "memory://", **options: Any) -> InMemoryChannelLayer:
     """Return the layer for ``memory://`` or ``memory://name``: the entry point ``memory``."""
-    parts = urlsplit(url)
-    if parts.scheme != "memory" or parts.path or parts.query:
-        raise ValueError(f"the memory layer's URL is memory:// or memory://name, got {url!r}")
+    scheme, mark, name = url.partition("://")
+    if scheme.lower() != "memory" or not mark or "/" in name or "?" in name:
+        shown = f"{scheme}://***@{url.rpartition('@')[2]}" if "@" in url else url
+        raise ValueError(f"the memory layer's URL is memory:// or memory://name, got {shown!r}")
     return InMemoryChannelLayer(url=url, **options)
 
 
