@@ -17,14 +17,14 @@ DOCS := test_readme.py test_blocks.py test_site.py
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all chaos mutants check lint types guards docs docs-serve docs-check screenshots isolate fmt bench bench-full bench-plots clean python tools
+.PHONY: help setup demo test test-all chaos fuzz mutants check lint types guards docs docs-serve docs-check screenshots isolate fmt bench bench-full bench-plots clean python tools
 
 help: ## list these commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "  PYTHON=python3.12 chooses the Python of .venv (now: $(PYTHON));"
 	@echo "  LAYER, HOST and PORT say what the demo uses (now: $(LAYER) $(HOST) $(PORT));"
-	@echo "  SECONDS, SEED and BROKER what the chaos run does (now: $(SECONDS) s on $(or $(BROKER),every broker))."
+	@echo "  SECONDS, SEED and BROKER what the chaos and fuzz runs do (now: $(SECONDS) s on $(or $(BROKER),every broker))."
 
 setup: python ## install everything that tests and checks need, a browser and brokers included
 	@$(SETUP) dev browser brokers
@@ -41,6 +41,10 @@ test-all: setup ## run every test, on each declared Python found on this machine
 
 chaos: setup ## kill servers and brokers, cut and freeze clients: nobody may miss a message or see it twice
 	$(VENV)/bin/python -m tests.chaos.run --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(addprefix --broker ,$(BROKER))
+
+fuzz: tools ## give hostile input to all that brokers, clients and URLs can reach: nothing but documented errors
+	@$(SETUP) fuzz
+	$(VENV)/bin/python -m tests.fuzz.run --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 mutants: tools ## break backends, queues and layers in every way, show which clause of the kit notices
 	$(VENV)/bin/python -m tests.conformance.mutants

@@ -49,7 +49,8 @@ class SetupError(Exception):
 def main() -> int:
     """Do what the command line names, return the exit status; a failure is a line on stderr."""
     parser = argparse.ArgumentParser(description="Install what this checkout needs.")
-    parser.add_argument("what", nargs="+", choices=["demo", "docs", "dev", "browser", "brokers"])
+    kinds = ["demo", "docs", "dev", "browser", "brokers", "fuzz"]
+    parser.add_argument("what", nargs="+", choices=kinds)
     wanted = parser.parse_args().what
     try:
         check_python()
@@ -63,6 +64,8 @@ def main() -> int:
             install_browser()
         if "brokers" in wanted:
             install_brokers()
+        if "fuzz" in wanted:
+            install_fuzzer()
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -117,6 +120,18 @@ def install_dev() -> None:
     )
     run([uv, "sync", "--python", str(VENV_PYTHON)])
     stamp("dev")
+
+
+def install_fuzzer() -> None:
+    """atheris is in .venv, or it was said that there is none for this machine."""
+    probe = "import importlib.util as u; print(u.find_spec('atheris') is not None)"
+    if output([str(VENV_PYTHON), "-c", probe]) == "True":
+        return
+    say("installing atheris into .venv, which fuzzes by what the code does")
+    wanted = ["--only-binary", "atheris", "atheris>=3.0"]  # building it takes a Clang
+    command = [uv_command(), "pip", "install", "--python", str(VENV_PYTHON), *wanted]
+    if subprocess.run(command, cwd=ROOT).returncode:
+        say("there is no atheris for this Python and system; the other fuzzing goes on without it")
 
 
 def make_venv() -> None:
