@@ -14,7 +14,12 @@ PAGES = sorted(
         *ROOT.glob("clients/*/README.md"),
     ],
 )
-OTHER_PAGES = sorted([ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *ROOT.glob("changes/*.md")])
+OTHER_PAGES = sorted(
+    [
+        *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY")),
+        *ROOT.glob("changes/*.md"),
+    ]
+)
 SHELLS = ("sh", "bash", "shell", "console")
 
 FENCED = re.compile(
