@@ -23,8 +23,7 @@ PARSERS: tuple[Callable[[str], Any], ...] = (
     parse_nats,
     parse_rabbitmq,
     parse_postgres,
-    lambda url: memory_layer(url),
-    lambda url: ChannelLayerRegistry().register("default", url),
+    memory_layer,
 )
 PLACES = (
     "{scheme}://app:{secret}@{text}",
@@ -52,7 +51,10 @@ def urls(data: bytes) -> None:
     place, scheme = choices.of(PLACES), choices.of(SCHEMES)
     text = data[2:].decode("utf-8", "surrogateescape")
     url = place.format(scheme=scheme, secret=SECRET, text=text)
-    for parse in PARSERS:
+    parsers = [*PARSERS]
+    if len(text) % 8 == 0:  # not each time: it looks through all installed distributions
+        parsers.append(lambda url: ChannelLayerRegistry().register("default", url))
+    for parse in parsers:
         try:
             parse(url)
         except (ValueError, TypeError) as error:
