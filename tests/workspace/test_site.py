@@ -85,6 +85,12 @@ def test_every_module_that_the_pages_import_from_is_in_the_reference() -> None:
     assert not missing
 
 
+def test_pictures_are_small() -> None:
+    pictures = sorted(ROOT.glob("docs/**/*.png"))
+    assert len(pictures) > 2
+    assert not [path.name for path in pictures if path.stat().st_size > 150_000]
+
+
 # The guard itself.
 
 
