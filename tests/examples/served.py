@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 TUTORIAL = Path(__file__).parents[2] / "examples" / "tutorial"
-PATIENCE = 60.0
+PATIENCE = 90.0
 LISTENING = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
 
 

@@ -33,7 +33,7 @@ APP = (FOLDER / "app.py").read_text(encoding="utf-8")
 DOCKERFILE = (FOLDER / "Dockerfile").read_text(encoding="utf-8")
 
 each_file = pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.name)
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def loaded(path: Path) -> Any:

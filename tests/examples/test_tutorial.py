@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from .served import PATIENCE, TUTORIAL, running, served
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

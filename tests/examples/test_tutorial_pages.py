@@ -7,7 +7,7 @@ from tests.demo.conftest import browser as browser
 
 from .served import PATIENCE, served
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 def opened(browser: Browser, address: str) -> Page:

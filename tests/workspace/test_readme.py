@@ -89,7 +89,7 @@ PROGRAMS = [
 TESTED = [page for page in PAGES if files_with_tests(page.read_text(encoding="utf-8"))]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("page", TESTED, ids=relative)
 def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
     files = files_with_tests(page.read_text(encoding="utf-8"))
@@ -100,7 +100,7 @@ def test_the_tests_of_a_page_pass(page: Path, tmp_path: Path) -> None:
         "filterwarnings = error\n"
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -18,7 +18,7 @@ LOADS = re.compile(
 """What makes a browser ask another host as soon as it shows the page."""
 
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(450)
 
 
 def build(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
@@ -30,7 +30,7 @@ def build(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
     )
 
 
