@@ -24,7 +24,14 @@ KINDS = {
     "added": "Added",
     "fixed": "Fixed",
 }
-LANGUAGES = {".py": "python", ".js": "js", ".json": "json", ".yml": "yaml", ".yaml": "yaml"}
+LANGUAGES = {
+    ".html": "html",
+    ".py": "python",
+    ".js": "js",
+    ".json": "json",
+    ".yml": "yaml",
+    ".yaml": "yaml",
+}
 
 
 def pages_from_elsewhere() -> dict[str, str]:
@@ -44,7 +51,12 @@ def page_of(path: str) -> str | None:
     known = pages_from_elsewhere()
     if path in known:
         return known[path]
-    return f"source/{path}.md" if (ROOT / path).is_file() else None
+    return source_uri(path) if (ROOT / path).is_file() else None
+
+
+def source_uri(path: str) -> str:
+    """Return the page that shows the file; a page called ``index.html`` would hide its folder."""
+    return f"source/{path.replace('.', '-')}.md"
 
 
 def for_the_site(text: str, source: str, page: str) -> str:
@@ -115,7 +127,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         content = changelog() if page == "changelog.md" else for_the_site(text, source, page)
         files.append(File.generated(config, page, content=content))
     for path in sorted(wanted):
-        files.append(File.generated(config, f"source/{path}.md", content=source_page(path)))
+        files.append(File.generated(config, source_uri(path), content=source_page(path)))
     return files
 
 

@@ -140,6 +140,7 @@ def complaint_about(script: str, suffix: str, folder: Path) -> str:
     return done.stderr.decode()
 
 
+@pytest.mark.timeout(75)  # "python -c" is run
 @pytest.mark.parametrize("block", cases(*SHELLS))
 def test_the_commands_of_a_shell_block_exist(block: Block) -> None:
     for command in commands_of(block.code):
