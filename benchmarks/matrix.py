@@ -26,6 +26,9 @@ from benchmarks.scenarios import Plan, module
 from benchmarks.sides import ENTRIES, Entry
 
 LOOP: Final = "uvloop"
+FAR_BEHIND: Final = 3.0
+"""A peer that is so many times worse in every case is measured in one round only."""
+
 MAX_OPEN: Final = 16_384
 """Files that a process may have open: one for each client."""
 
@@ -155,8 +158,25 @@ class Run:
                 if not self.worker(name, entry, "side_worker", args, limit, server):
                     failed.add(entry.name)
                 self._servers.reset(server)
+            sides = [entry for entry in sides if self.is_close(name, entry)]
             if time.monotonic() + 0.7 * (time.monotonic() - began) > until:
                 return
+
+    def is_close(self, scenario: str, entry: Entry) -> bool:
+        """Whether a side is measured again: a peer that is far behind us in every case is not."""
+        if entry.role != "peer":
+            return True
+        known = self.result.scenarios[scenario]
+        rows = {
+            (row.side, row.case): row.middle(known["figure"]) for row in self.result.of(scenario)
+        }
+        for (side, case), figure in rows.items():
+            ours = rows.get((f"ours-{entry.broker}", case))
+            if side == entry.name and figure and ours:
+                behind = figure / ours if known["lower_is_better"] else ours / figure
+                if behind < FAR_BEHIND:
+                    return True
+        return False
 
     def worker(
         self,

@@ -24,9 +24,9 @@ PLAN = Plan(
     unit="deliveries",
     brokers=BROKERS,
     quick={"seconds": 0.15, "sizes": [1, 100, 1_000]},
-    full={"seconds": 0.3, "sizes": [1, 10, 100, 1_000, 10_000]},
+    full={"seconds": 0.2, "sizes": [1, 10, 100, 1_000, 10_000]},
     limit=(5.0, 14.0),
-    budget=(40.0, 290.0),
+    budget=(40.0, 280.0),
 )
 GROUP = "room"
 LOST = float("inf")

@@ -22,7 +22,7 @@ PLAN = Plan(
     quick={"seconds": 0.15, "most": 500},
     full={"seconds": 0.5, "most": 5_000},
     limit=(6.0, 12.0),
-    budget=(25.0, 150.0),
+    budget=(25.0, 130.0),
     rounds=2,
 )
 CHECKED = 500

@@ -32,7 +32,7 @@ PLAN = Plan(
         ],
     },
     limit=(8.0, 20.0),
-    budget=(28.0, 200.0),
+    budget=(28.0, 180.0),
     rounds=2,
     lower_is_better=True,
     figure="cpu_us",
