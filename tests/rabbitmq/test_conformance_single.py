@@ -61,6 +61,9 @@ class TestKilled(Single):
 
 @pytest.mark.long
 class TestQuorum(TestCutOff):
+    """Connections are cut: of a quorum queue that a clause has just made, a server that is killed
+    (3.10.8 and 4.0.5) has no leader or no jobs when it is started again."""
+
     queue_capacity = None  # a quorum queue takes a few more before it notices
 
     def build(self) -> RabbitMQBackend:
