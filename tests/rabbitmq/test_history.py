@@ -164,7 +164,7 @@ async def test_a_server_that_lost_what_it_had_confirmed_begins_another_history(
     await hears(here)
     for number in range(5):
         await _sent_once(here, {"type": "late", "n": number}, f"{number}")
-    late = [await soon(there.receive(channel)) for _ in range(5)]
+    late: list[Any] = [await soon(there.receive(channel)) for _ in range(5)]
     node.kill()
     await asyncio.to_thread(_copy, copy, data)
     await asyncio.to_thread(node.start)
@@ -195,7 +195,7 @@ async def test_a_stream_that_an_operator_deletes_is_another_history(
     here, there = (make(node.url, history=KEPT) for _ in range(2))
     channel = await kept_member(there)
     await here.group_send("kept", {"type": "old"})
-    old = await soon(there.receive(channel))
+    old: Any = await soon(there.receive(channel))
     await asyncio.to_thread(node.delete_queues, f"{prefix}:h.")
     await send_when_back(here, "kept", {"type": "new"})
     assert await soon(there.receive(channel)) == GAP

@@ -23,7 +23,7 @@ from fast_channels_rabbitmq.probe import Probe
 from fast_channels_rabbitmq.publisher import Publisher, logger
 from fast_channels_rabbitmq.queues import RabbitMQJob, RabbitMQQueues
 from fast_channels_rabbitmq.registry import Registry
-from fast_channels_rabbitmq.server import Hosts, Server
+from fast_channels_rabbitmq.server import Hosts, Server, connect
 from fast_channels_rabbitmq.subscriber import Subscriber
 
 MAX_PAYLOAD: Final = 8_388_608
@@ -33,6 +33,7 @@ QUEUE_LENGTH: Final = 10_000
 QUEUE_BYTES: Final = 67_108_864
 PATIENCE: Final = 2.0
 HISTORY_SECONDS: Final = 3_600.0
+ANOTHER_SECONDS: Final = 1.5
 CLOSED: Final = "the rabbitmq backend is not open"
 
 
@@ -103,7 +104,13 @@ class RabbitMQBackend(Backend):
             self._limit,
         )
         self._kept = RabbitMQHistory(
-            listening, publisher, inbox, self._exchange, self._history_seconds, self._limit
+            listening,
+            self._another,
+            publisher,
+            inbox,
+            self._exchange,
+            self._history_seconds,
+            self._limit,
         )
         await publishing.open()
         await listening.open()
@@ -170,6 +177,11 @@ class RabbitMQBackend(Backend):
         if self._jobs is None:
             raise BackendUnavailable(CLOSED)
         return self._jobs
+
+    async def _another(self, connection: Connection) -> Connection:
+        """Return one more connection to the same server."""
+        same = next(each for each in self._servers if each.name == connection.name)
+        return await connect(same, ANOTHER_SECONDS)
 
     def _opened_history(self) -> RabbitMQHistory:
         if self._kept is None:

@@ -36,6 +36,7 @@ class RabbitMQHistory:
     def __init__(
         self,
         link: Link[Connection],
+        connect: Callable[[Connection], Awaitable[Connection]],
         publisher: Publisher,
         inbox: Inbox,
         exchange: str,
@@ -43,7 +44,9 @@ class RabbitMQHistory:
         max_payload: int,
     ) -> None:
         names = [name_of(exchange, each) for each in (*range(SHARDS), CLEARS)]
-        maker = self._maker = Maker(link, publisher, name_of(exchange, LOCK), names, seconds)
+        maker = self._maker = Maker(
+            link, connect, publisher, name_of(exchange, LOCK), names, seconds
+        )
 
         def shard(name: object, begin: str = "last") -> Shard:
             return Shard(name_of(exchange, name), link, publisher, inbox, maker, begin)

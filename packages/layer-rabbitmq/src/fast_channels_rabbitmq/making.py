@@ -1,25 +1,26 @@
 """Making streams, one process at a time.
 
-A server ends the whole connection of who publishes to a stream that is just being made, or consumes
-it. So a process looks for the streams, and makes those that are missing, while it has a queue that
-is exclusive to its connection, as AMQP's locks are. Each stream begins with a message, for a place
-in an empty one cannot be told.
+A server ends the whole connection of who publishes to a stream that is just being made, and of who
+consumes one that it has not started again after a crash. So a process looks for the streams, makes
+those that are missing, and tries each, over a connection for this alone; and it does so while that
+has a queue that is exclusive to it, which is AMQP's lock. Each stream begins with a message, for a
+place in an empty one cannot be told.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from pamqp import commands
 
 from fast_channels.layers import Link, reconnect_delays
-from fast_channels_rabbitmq.channel import Refused
+from fast_channels_rabbitmq.channel import Delivery, Refused
 from fast_channels_rabbitmq.connection import Connection
 from fast_channels_rabbitmq.publisher import Publisher, address_of, answered
 from fast_channels_rabbitmq.records import MARK, note
-from fast_channels_rabbitmq.streams import STEP_SECONDS, delete, epoch_of, is_missing
+from fast_channels_rabbitmq.streams import STEP_SECONDS, consume, delete, epoch_of, is_missing
 
 RESOURCE_LOCKED: Final = 405
 ALONE_SECONDS: Final = 1.5
@@ -34,12 +35,15 @@ class Maker:
     def __init__(
         self,
         link: Link[Connection],
+        connect: Callable[[Connection], Awaitable[Connection]],
         publisher: Publisher,
         lock: str,
         names: Sequence[str],
         seconds: float,
     ) -> None:
         self._link = link
+        self._connect = connect
+        """Makes another connection to the same server."""
         self._publisher = publisher
         self._lock = lock
         self._names = names
@@ -58,19 +62,16 @@ class Maker:
         async with self._making:
             if self._made:
                 return
-            connection = await self._link.ready()
-            async with self._alone(connection):
+            async with self._alone() as connection:
                 await asyncio.gather(*(self._look(connection, name) for name in self._names))
             self._made = True
 
     async def make_anew(self, names: Sequence[str]) -> None:
         """Those streams are other ones, and empty."""
-        async with self._making:
-            connection = await self._link.ready()
-            async with self._alone(connection):
-                for name in names:
-                    await delete(connection, name)
-                await asyncio.gather(*(self.epoch(connection, name) for name in names))
+        async with self._making, self._alone() as connection:
+            for name in names:
+                await delete(connection, name)
+            await asyncio.gather(*(self.epoch(connection, name) for name in names))
 
     async def epoch(self, connection: Connection, name: str) -> str:
         """Return the epoch of the stream, which is there from now on."""
@@ -100,24 +101,21 @@ class Maker:
             await self.epoch(connection, name)
         finally:
             channel.close()
+        (await consume(connection, name, "last", 1, _ignore)).close()
 
     @asynccontextmanager
-    async def _alone(self, connection: Connection) -> AsyncGenerator[None]:
-        """No other process is inside, unless it is not to be waited for."""
-        delays = reconnect_delays(most=LONGEST_DELAY)
-        until = time.monotonic() + ALONE_SECONDS
-        held = False
-        while not held and time.monotonic() < until:
-            held = await self._declared(connection)
-            if not held:
-                await asyncio.sleep(next(delays))
+    async def _alone(self) -> AsyncGenerator[Connection]:
+        """Give a connection; no other process has one, unless it is not to be waited for."""
+        connection = await self._connect(await self._link.ready())
         try:
-            yield
+            until = time.monotonic() + ALONE_SECONDS
+            for delay in reconnect_delays(most=LONGEST_DELAY):
+                if await self._declared(connection) or time.monotonic() > until:
+                    break
+                await asyncio.sleep(delay)
+            yield connection
         finally:
-            if held and connection.lost is None:
-                channel = connection.channel()
-                channel.order(commands.Queue.Delete(0, self._lock))
-                channel.close()
+            await connection.close()
 
     async def _declared(self, connection: Connection) -> bool:
         channel = connection.channel()
@@ -131,3 +129,7 @@ class Maker:
         finally:
             channel.close()
         return True
+
+
+def _ignore(_: Delivery) -> None:
+    """What comes tells nothing; that the server can send it does."""
