@@ -100,7 +100,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def examined(*arguments: str, status: int = 1) -> dict[str, Any]:
     """Return the checks by name, after the command has ended so."""
-    done = here("doctor", "--json", *arguments)
+    patient = () if "--timeout" in arguments else ("--timeout", "15")
+    done = here("doctor", "--json", *arguments, *patient)
     assert SECRET not in done.stdout + done.stderr
     assert "kit-secret" not in done.stdout + done.stderr
     assert (done.returncode, done.stderr) == (status, ""), done
@@ -162,9 +163,9 @@ def test_a_terminal_gets_whole_lines_and_a_spinner(redis_server: redis.Server) -
 
 def test_nothing_of_the_application_is_touched(redis_server: redis.Server) -> None:
     with redis_server.client() as client:
-        client.rpush("{kept:q.jobs}", "theirs")
-        examined(redis_server.url, "--prefix", "kept", status=0)
-        assert client.keys("*kept*") == [b"{kept:q.jobs}"]
+        client.rpush("{untouched:q.jobs}", "theirs")
+        examined(redis_server.url, "--prefix", "untouched", status=0)
+        assert client.keys("*untouched*") == [b"{untouched:q.jobs}"]
 
 
 def test_the_url_may_come_from_a_variable_and_so_do_the_keys(redis_server: redis.Server) -> None:
@@ -343,7 +344,7 @@ def of_strangers(site: Path, *arguments: str) -> "subprocess.CompletedProcess[st
 
 
 def test_what_a_strangers_broker_tells_is_looked_at(site: Path) -> None:
-    done = of_strangers(site, f"odd://ann:{SECRET}@host", "--json", "--timeout", "2")
+    done = of_strangers(site, f"odd://ann:{SECRET}@host", "--json", "--timeout", "5")
     assert done.returncode == 0, done.stdout
     report = json.loads(done.stdout)
     checks = {check["name"]: check for check in report["checks"]}
@@ -355,6 +356,14 @@ def test_what_a_strangers_broker_tells_is_looked_at(site: Path) -> None:
     assert "NTP" in checks["clock"]["advice"]
     assert "closer together" in checks["round trip"]["advice"]
     assert checks["queue"]["found"] == "this layer has no worker queues"
+
+
+def test_a_layer_without_a_backend_is_examined_from_above(tmp_path: Path) -> None:
+    install(tmp_path, "fc_whole", {"whole": "Whole"})
+    done = of_strangers(tmp_path, "whole://host")
+    assert done.returncode == 0, done.stdout
+    assert "a job waited in a worker queue, and was taken from it" in done.stdout
+    assert "this layer keeps no history" in done.stdout
 
 
 def test_a_backend_that_tells_nothing_of_its_broker_passes(site: Path) -> None:
