@@ -34,10 +34,20 @@ PLACES = (
     "{scheme}://app:{secret}@localhost?{text}",
     "{scheme}://app:{secret}@localhost,{text}",
     "{scheme}://app:{secret}{text}@localhost",
+    "{scheme}://app:{text}{secret}@localhost",
     "{text}://app:{secret}@localhost",
     "{text}",
 )
-_TEXTS = (b":6379/0", b"h:1,h:2/main?ssl_cert_reqs=none", b"[::1]:99999", "\u2100".encode())
+_TEXTS = (
+    b":6379/0",
+    b"x,",
+    b"x?",
+    b"x#",
+    b"x/",
+    b"h:1,h:2/main?ssl_cert_reqs=none",
+    b"[::1]:99999",
+    "\u2100".encode(),
+)
 URLS = tuple(
     bytes([place, scheme]) + _TEXTS[(place + number) % len(_TEXTS)]
     for place in range(len(PLACES))

@@ -5,7 +5,7 @@ to be encrypted. No error shows a password or a token.
 """
 
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -37,18 +37,17 @@ def parse_servers(urls: object = None, **options: Any) -> list[Server]:
             raise TypeError(f"unknown option {name!r}; the options are: {', '.join(OPTIONS)}")
     urls = "nats://localhost:4222" if urls is None else urls
     if isinstance(urls, str):
-        listed: Sequence[object] = _split(urls)
+        given: Iterable[object] = [urls]
     elif isinstance(urls, Iterable):
-        listed = [
-            part
-            for url in cast("Iterable[object]", urls)
-            for part in (_split(url) if isinstance(url, str) else [url])
-        ]
+        given = cast("Iterable[object]", urls)
     else:
         raise TypeError(f"the servers must be a URL or a list of URLs, got {type(urls).__name__}")
+    listed = [
+        (url, part) for url in given for part in (_split(url) if isinstance(url, str) else [url])
+    ]
     if not listed:
         raise ValueError("the list of servers is empty; leave it out for nats://localhost:4222")
-    return [_server(url, options) for url in listed]
+    return [_server(part, url, options) for url, part in listed]
 
 
 def _split(text: str) -> list[str]:
@@ -72,10 +71,13 @@ def _split(text: str) -> list[str]:
     return urls
 
 
-def _server(url: object, options: dict[str, Any]) -> Server:
+def _server(url: object, whole: object, options: dict[str, Any]) -> Server:
+    """Return the server of one URL, which is ``whole`` or, where that lists several, a part."""
     if not isinstance(url, str):
         raise TypeError(f"a server must be a URL, got {type(url).__name__}")
     shown = f"{url.partition('://')[0]}://{url.rpartition('@')[2]}" if "@" in url else url
+    if "@" not in url and "@" in str(whole):  # it may be the begin of a password with a comma
+        shown = "***"
     shown = shown.partition("?")[0]
     scheme = url.partition("://")[0] if "://" in url else ""
     if scheme not in ("nats", "tls"):
@@ -96,6 +98,7 @@ def _server(url: object, options: dict[str, Any]) -> Server:
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in OPTIONS or name == "tls":
             known = ", ".join(option for option in OPTIONS if option != "tls")
+            name = "***" if "@" in parts.query else name  # the rest of a password with a "?"
             raise ValueError(f"{shown!r} has the unknown option {name!r}; it may have: {known}")
         said.setdefault(name, value)
     if parts.username is not None:

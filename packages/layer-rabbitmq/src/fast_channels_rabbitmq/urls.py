@@ -5,7 +5,7 @@ where the connection is encrypted. No error shows a password.
 """
 
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -39,18 +39,17 @@ def parse_servers(urls: object = None, **options: Any) -> list[Server]:
     """
     urls = DEFAULT if urls is None else urls
     if isinstance(urls, str):
-        listed: Sequence[object] = _split(urls)
+        given: Iterable[object] = [urls]
     elif isinstance(urls, Iterable):
-        listed = [
-            part
-            for url in cast("Iterable[object]", urls)
-            for part in (_split(url) if isinstance(url, str) else [url])
-        ]
+        given = cast("Iterable[object]", urls)
     else:
         raise TypeError(f"the servers must be a URL or a list of URLs, got {type(urls).__name__}")
+    listed = [
+        (url, part) for url in given for part in (_split(url) if isinstance(url, str) else [url])
+    ]
     if not listed:
         raise ValueError(f"the list of servers is empty; leave it out for {DEFAULT}")
-    return [_server(url, options) for url in listed]
+    return [_server(part, url, options) for url, part in listed]
 
 
 def _split(text: str) -> list[str]:
@@ -66,13 +65,16 @@ def _split(text: str) -> list[str]:
     return [f"{scheme}://{access}{at}{host.strip()}{rest[end:]}" for host in hosts.split(",")]
 
 
-def _server(url: object, options: dict[str, Any]) -> Server:
+def _server(url: object, whole: object, options: dict[str, Any]) -> Server:
+    """Return the server of one URL, which is ``whole`` or, where that lists several, a part."""
     if not isinstance(url, str):
         raise TypeError(f"a server must be a URL, got {type(url).__name__}")
     scheme, mark, rest = url.partition("://")
-    shown = f"{scheme}://{rest.rpartition('@')[2]}".partition("?")[0]
+    shown = f"{scheme}{mark}{rest.rpartition('@')[2]}".partition("?")[0]
+    shown = shown if mark else url.rpartition("@")[2]
+    if "@" not in url and "@" in str(whole):  # it may be the begin of a password with a comma
+        shown = "***"
     if not mark or scheme not in PORTS:
-        shown = shown if mark else url.rpartition("@")[2]
         raise ValueError(f"a server is written as {HOW}, or with amqps://; got {shown!r}")
     try:
         parts = urlsplit(url)
@@ -91,6 +93,7 @@ def _server(url: object, options: dict[str, Any]) -> Server:
         known = ALIASES.get(name, name)
         if known not in OPTIONS or known == "tls":
             listed = ", ".join(option for option in OPTIONS if option != "tls")
+            name = "***" if "@" in parts.query else name  # the rest of a password with a "?"
             raise ValueError(f"{shown!r} has the unknown option {name!r}; it may have: {listed}")
         said.setdefault(known, value)
     if parts.username is not None:
