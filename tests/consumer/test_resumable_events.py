@@ -127,6 +127,16 @@ async def test_who_cannot_be_caught_up_is_told_of_a_gap(layer, ask):
         assert numbers(found[1:]) == [28, 29]
 
 
+async def test_who_comes_for_the_first_time_has_lost_nothing_and_gets_no_resync(layer, ask):
+    class Recent(News):
+        resync = "last:2"
+
+    await publish(layer, "kept.a", 1)
+    client = await begun(ask, "kept.a", None, Recent)
+    await publish(layer, "kept.a", 2)
+    assert numbers(await events(client, 1)) == [2]
+
+
 async def test_a_group_that_is_not_kept_tells_a_gap_on_every_return(layer, ask):
     client = await begun(ask, "live.a,kept.a")
     await publish(layer, "live.a", 1)

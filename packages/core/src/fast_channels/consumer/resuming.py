@@ -52,10 +52,11 @@ async def join_at(
             return Start(True, await _add(layer, group, channel, since, role))
         except HistoryLost:
             pass
+    instead = None if since is None else lost  # who comes for the first time has lost nothing
     try:
-        return Start(since is None, await _add(layer, group, channel, lost, role))
+        return Start(since is None, await _add(layer, group, channel, instead, role))
     except HistoryLost:  # begun anew in this moment
-        return Start(since is None, await _add(layer, group, channel, lost, role))
+        return Start(since is None, await _add(layer, group, channel, instead, role))
 
 
 async def _add(
