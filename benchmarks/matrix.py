@@ -92,11 +92,12 @@ class Run:
         }
         able = getattr(found, "APPS", None)
         sides = {broker: self.sides(name, plan, broker, able) for broker in plan.brokers}
-        total = sum(map(len, sides.values()))
+        weigh = getattr(found, "weight", lambda _: 1)
+        weights = {broker: sum(map(weigh, sides[broker])) for broker in plan.brokers}
         for broker in plan.brokers:
-            part = until - time.monotonic()
-            share = part * len(sides[broker]) / max(total, 1)
-            total -= len(sides[broker])
+            left = until - time.monotonic()
+            share = left * weights[broker] / max(sum(weights.values()), 1)
+            weights[broker] = 0
             if not sides[broker]:
                 continue
             try:

@@ -131,6 +131,7 @@ ENTRIES: Final = (
     # RabbitMQ
     Entry("aio-pika", "aio-pika", "rabbitmq", "driver", "drivers:AioPika"),
     _ours("rabbitmq", source="ours:RabbitMQ"),
+    _ours("rabbitmq", "Fast Channels, history", source="ours:RabbitMQHistory", **HISTORY),
     _peer(
         "channels-rabbitmq", "channels_rabbitmq", "rabbitmq",
         "layers:ChannelsRabbitMQ", "channels-rabbitmq",

@@ -101,6 +101,12 @@ class RabbitMQ(Ours):
         return RabbitMQChannelLayer(self.url, **self.options())
 
 
+class RabbitMQHistory(RabbitMQ):
+    """The same, where every group keeps its last 10,000 messages."""
+
+    history = True
+
+
 class Nats(Ours):
     """fast-channels-nats."""
 
