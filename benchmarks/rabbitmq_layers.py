@@ -6,6 +6,9 @@ process.
 - one group, 1,000 groups: 64 concurrent senders and the members in one process; messages for each
   second until all have arrived, and how many did not.
 - hot group: 64 concurrent senders to a group whose members are elsewhere; CPU for each message.
+- durable: the hot group with a history, against aio-pika's confirmed publishes to a stream, and
+  against a group that is not kept.
+- replay: 10,000 kept messages in pages of 200, against aio-pika's consumer of a stream.
 - two processes: 100 members in one, the sender in another, at most 50 messages undelivered;
   deliveries of dicts for each second.
 - lone: from one send to its arrival, median; aio-pika publishes with confirms.
@@ -61,6 +64,14 @@ def rows() -> Iterator[Row]:
         [ours] = take(("ours", "send_only"))
         cpu = median(ours["cpu"])
         yield Row("rabbitmq", "hot group, CPU", text(cpu, "us"), "-", cpu, " us", at_most=20)
+        for case, name in (("send_only", "durable group"), ("replay", "replay")):
+            kept, floor = take(("durable", case), ("stream", case))
+            yield compare("rabbitmq", f"{name}, aio-pika", kept["rate"], floor["rate"], "/s")
+            yield compare("rabbitmq", f"{name}, aio-pika, CPU", kept["cpu"], floor["cpu"], "us")
+            if case == "send_only":
+                more = median(kept["cpu"])
+                units = text(more, "us"), text(cpu, "us")
+                yield Row("rabbitmq", "durable group, another, CPU", *units, more / cpu)
         ours, peer = take(("ours", "two_processes"), ("channels", "two_processes"))
         yield compare(
             "rabbitmq",

@@ -6,9 +6,12 @@ It runs in every environment, so it imports a library only where its side is mea
 import asyncio
 import importlib
 import json
-from typing import Any
+import os
+from typing import Any, Final
 
 from benchmarks.redis_sides import Hit, Side
+
+PAGE: Final = 200
 
 
 class Layer(Side):
@@ -56,6 +59,30 @@ class Ours(Layer):
         await self.layer.open()
 
 
+class Durable(Layer):
+    """fast-channels-rabbitmq, every group with a history."""
+
+    async def open(self) -> None:
+        from fast_channels.layers import HistoryPolicy
+        from fast_channels_rabbitmq import RabbitMQChannelLayer
+
+        self.layer = RabbitMQChannelLayer(
+            self.url,
+            capacity=100_000,
+            send_timeout=60.0,
+            history={"*": HistoryPolicy(keep=100_000)},
+        )
+        await self.layer.open()
+
+    async def replay(self, group: str, count: int) -> None:
+        """Read so many messages, from the oldest on."""
+        since = None
+        while count > 0:
+            page = await self.layer.group_history(group, since=since, limit=PAGE)
+            count -= len(page)
+            since = page[-1].position
+
+
 class Peer(Layer):
     """channels_rabbitmq, with room for all that is measured."""
 
@@ -101,4 +128,45 @@ class Plain(Layer):
             await connection.close()
 
 
-SIDES: dict[str, type[Layer]] = {"ours": Ours, "channels": Peer, "plain": Plain}
+class Stream(Plain):
+    """aio-pika itself on a stream: publish with confirm, consume from an offset with acks."""
+
+    async def open(self) -> None:
+        await super().open()
+        arguments = {"x-queue-type": "stream"}
+        channel = await self.connections[0].channel()
+        name = f"plain.stream.{os.getpid()}"
+        self.stream = await channel.declare_queue(name, durable=True, arguments=arguments)
+        self.exchange = channel.default_exchange
+
+    async def send(self, group: str, message: dict[str, Any]) -> None:
+        body = self.pika.Message(json.dumps(message).encode())
+        await self.exchange.publish(body, self.stream.name)
+
+    async def replay(self, group: str, count: int) -> None:
+        """Read so many messages, from the oldest on."""
+        channel = await self.connections[1].channel()
+        await channel.set_qos(prefetch_count=PAGE)
+        queue = await channel.get_queue(self.stream.name)
+        done = asyncio.get_running_loop().create_future()
+
+        async def arrived(message: Any) -> None:
+            nonlocal count
+            json.loads(message.body)
+            count -= 1
+            if count % (PAGE // 2) == 0:
+                await message.ack(multiple=True)
+            if not count:
+                done.set_result(None)
+
+        await queue.consume(arrived, arguments={"x-stream-offset": "first"})
+        await done
+
+
+SIDES: dict[str, type[Layer]] = {
+    "ours": Ours,
+    "channels": Peer,
+    "plain": Plain,
+    "durable": Durable,
+    "stream": Stream,
+}

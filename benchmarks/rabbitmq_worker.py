@@ -14,6 +14,7 @@ from benchmarks.worker import MESSAGE, Score, Stopwatch, work
 SECONDS: Final = 1.5
 SENDERS: Final = 64
 JOINS: Final = 10_000
+KEPT: Final = 10_000
 MEMBERS: Final = 100
 UNDELIVERED: Final = 50
 PATIENCE: Final = 20.0
@@ -91,6 +92,15 @@ async def send_only(side: Layer, *_: str) -> dict[str, float]:
     return {"rate": count / (time.perf_counter() - start), "cpu": watch.each(count)}
 
 
+async def replay(side: Any, *_: str) -> dict[str, float]:
+    """Read 10,000 kept messages of one group, which were sent by 64 tasks."""
+    for _ in range(KEPT // SENDERS + 1):
+        await asyncio.gather(*(side.send("room", MESSAGE) for _ in range(SENDERS)))
+    start, watch = time.perf_counter(), Stopwatch()
+    await side.replay("room", KEPT)
+    return {"rate": KEPT / (time.perf_counter() - start), "cpu": watch.each(KEPT)}
+
+
 async def joins_at_once(side: Layer, *_: str) -> dict[str, float]:
     """10,000 groups joined at once."""
     start = time.perf_counter()
@@ -156,6 +166,7 @@ CASES: Final[dict[str, Any]] = {
     "many_groups": many_groups,
     "send_only": send_only,
     "lone": lone,
+    "replay": replay,
     "joins_at_once": joins_at_once,
     "joins_in_turn": joins_in_turn,
     "two_processes": two_processes,

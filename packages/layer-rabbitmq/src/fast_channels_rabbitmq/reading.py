@@ -13,7 +13,14 @@ from fast_channels.layers import Kept, Link, Page, Position
 from fast_channels_rabbitmq.connection import Connection
 from fast_channels_rabbitmq.ids import Ids
 from fast_channels_rabbitmq.records import BITS, WHOLE
-from fast_channels_rabbitmq.scanning import SCAN_SECONDS, Stored, ids_between, scan, stored
+from fast_channels_rabbitmq.scanning import (
+    PAGE_CREDIT,
+    SCAN_SECONDS,
+    Stored,
+    ids_between,
+    scan,
+    stored,
+)
 from fast_channels_rabbitmq.shard import Shard
 
 MOST_MESSAGES: Final = 5_000
@@ -47,7 +54,8 @@ class Reader:
         found = _Found(topic, after, limit)
         start = here if after is not None else self._cleared(shard, topic) + 1
         connection = await self._link.ready()
-        await scan(connection, shard.name, start or "first", end, found.take)
+        first = start or "first"
+        await scan(connection, shard.name, first, end, found.take, credit=PAGE_CREDIT)
         self._check(shard, topic, after)
         if found.lost:
             raise HistoryLost(f"the history of {topic} does not reach back to offset {here}")

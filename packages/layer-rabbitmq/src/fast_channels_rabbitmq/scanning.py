@@ -13,7 +13,10 @@ from fast_channels_rabbitmq.marks import Gone
 from fast_channels_rabbitmq.records import BITS, sections
 from fast_channels_rabbitmq.streams import Acknowledging, consume, offset_of
 
-CREDIT: Final = 500
+PAGE_CREDIT: Final = 32
+"""Messages that the server sends ahead for a page, which a few may fill."""
+
+WIDE_CREDIT: Final = 500
 SCAN_SECONDS: Final = 4.0
 
 
@@ -35,6 +38,7 @@ async def scan(
     end: int,
     take: Callable[[int, bytes], bool],
     seconds: float = SCAN_SECONDS,
+    credit: int = WIDE_CREDIT,
 ) -> None:
     """Call ``take`` with the offset and body of each message from ``start`` to ``end``, which is
     there; until it returns False."""
@@ -56,7 +60,7 @@ async def scan(
             done.set_exception(Gone(f"{cause}"))
 
     early: list[Delivery] = []
-    channel = await consume(connection, name, start, CREDIT, early.append)
+    channel = await consume(connection, name, start, credit, early.append)
     acknowledge = Acknowledging(channel)
     try:
         if channel.ended is not None:
