@@ -329,10 +329,7 @@ async def test_readers_wake_once_for_messages_that_came_together(make: Make) -> 
     assert sorted(waits) == sorted(channels)
 
 
-@pytest.mark.parametrize("frames", [1, 100])
-async def test_readers_that_keep_up_lose_nothing_of_what_came_together(
-    make: Make, frames: int
-) -> None:
+async def test_readers_that_keep_up_lose_nothing_of_what_came_together(make: Make) -> None:
     """More at once than a mailbox holds: turns leave them time to read."""
     layer = make(capacity=TOGETHER)
     channels = await crowd(layer, "crowd", 20)
@@ -342,10 +339,7 @@ async def test_readers_that_keep_up_lose_nothing_of_what_came_together(
 
     readers = [asyncio.create_task(read(channel)) for channel in channels]
     await turns(2)
-    if frames == 1:
-        await deliver_together(layer, 100)
-    else:
-        await begin(layer, *(message(n) for n in range(100)))
+    await deliver_together(layer, 100)
     assert await soon(asyncio.gather(*readers)) == [list(range(100))] * 20
     assert layer.stats()["overflowed"] == 0
 

@@ -207,20 +207,16 @@ class Hub:
             mailbox.clear()
 
     def drain(self) -> None:
-        """Work what waits, some now and the rest in turns; does nothing until that is done.
+        """Work what waits, one turn now and the rest soon; does nothing inside a turn.
 
-        Where a task runs now, nothing is worked yet: mailboxes are filled while no task runs, so
-        that what a consumer starts in place is never nested inside somebody's send.
+        Where a task runs now, even the first turn comes soon: mailboxes are filled while no task
+        runs, so that what a consumer starts in place is never nested inside somebody's send.
         """
-        if self._busy or not self._pending:
-            return
-        self._busy = True
-        # Ahead of the readers that wake now: they find what else comes in this turn of the loop.
-        turn = self._loop.call_soon(self._turn)
-        if asyncio.current_task(self._loop) is None:
-            self._work()
-            if self._pending:  # too much to be put on top, before somebody reads
-                turn.cancel()
+        if not self._busy and self._pending:
+            self._busy = True
+            if asyncio.current_task(self._loop) is None:
+                self._turn()
+            else:
                 self._loop.call_soon(self._turn)
 
     @property
@@ -244,16 +240,6 @@ class Hub:
         self.enqueue(pending)
 
     def _turn(self) -> None:
-        try:
-            self._work()
-        finally:
-            if self._pending:
-                self._loop.call_soon(self._turn)
-            else:
-                self._busy = False
-
-    def _work(self) -> None:
-        """Put so many of the messages into mailboxes that other work has not to wait for long."""
         queue = self._pending
         left = TURN_MEMBERS
         deadline = time.monotonic() + TURN_SECONDS
@@ -274,6 +260,10 @@ class Hub:
                     if pending.gap is not None:
                         pending.topic.telling = False
         finally:
+            if queue:
+                self._loop.call_soon(self._turn)
+            else:
+                self._busy = False
             if self._caught_up is not None and not self.behind:
                 if not self._caught_up.done():
                     self._caught_up.set_result(None)
