@@ -38,7 +38,7 @@ LONGEST = 300.0
 MOST_FAULTS = 200.0
 """Seconds of faults after which there is time for an end."""
 
-PATIENCE = 45.0
+PATIENCE = 90.0
 """Seconds in which all clients are back, and have everything, after the last fault."""
 
 

@@ -13,7 +13,7 @@ SECONDS = 5
 SMALL = Size(clients=18, publishers=2)
 
 
-@pytest.mark.timeout(180)  # most of which is patience with what is lost
+@pytest.mark.timeout(300)  # most of which is patience with what is lost
 @pytest.mark.parametrize(
     "broker",
     [name if name == "redis" else pytest.param(name, marks=pytest.mark.long) for name in BROKERS],
