@@ -230,6 +230,8 @@ async def test_a_queue_that_is_no_stream_of_ours_is_named(
     await soon(connection.channel().ask(commands.Queue.Declare(0, name, durable=True)))
     with pytest.raises(InvalidChannelLayerError, match=name):
         await soon(kept_member(layer))
+    with pytest.raises(InvalidChannelLayerError, match=name):
+        await soon(layer.group_send("kept", {"type": "hello"}))
     await soon(connection.channel().ask(commands.Queue.Delete(0, name)))
     await soon(kept_member(layer))
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final, TypeVar
 
-from fast_channels.exceptions import BackendUnavailable, PublishFailed
+from fast_channels.exceptions import BackendUnavailable, InvalidChannelLayerError, PublishFailed
 from fast_channels.layers import Append, Inbox, Link, Page, Position
 from fast_channels_rabbitmq.connection import Connection
 from fast_channels_rabbitmq.making import Maker
@@ -104,7 +104,7 @@ class RabbitMQHistory:
         )
         if len(errors) == len(appends):
             for error in errors.values():
-                if isinstance(error, BackendUnavailable):
+                if isinstance(error, BackendUnavailable | InvalidChannelLayerError):
                     raise error
         if errors:
             raise PublishFailed(errors)

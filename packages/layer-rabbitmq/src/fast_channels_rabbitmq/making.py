@@ -101,7 +101,11 @@ class Maker:
             await self.epoch(connection, name)
         finally:
             channel.close()
-        (await consume(connection, name, "last", 1, _ignore)).close()
+        try:
+            (await consume(connection, name, "last", 1, _ignore)).close()
+        except Refused:
+            await self.epoch(connection, name)  # or it is no stream of ours
+            raise
 
     @asynccontextmanager
     async def _alone(self) -> AsyncGenerator[Connection]:

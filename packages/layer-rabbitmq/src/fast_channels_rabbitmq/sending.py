@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from fast_channels.exceptions import BackendUnavailable, MessageTooLarge
+from fast_channels.exceptions import (
+    BackendUnavailable,
+    InvalidChannelLayerError,
+    MessageTooLarge,
+)
 from fast_channels.layers import Append, Link
 from fast_channels_rabbitmq.channel import Publishing
 from fast_channels_rabbitmq.connection import Connection
@@ -70,7 +74,7 @@ class Sending:
             late = f"stream {shard.name!r} did not confirm within {SEND_SECONDS:g} s"
             late += "; what was sent last was perhaps done"
             errors.update({index: BackendUnavailable(late) for index in appends})
-        except BackendUnavailable as error:
+        except (BackendUnavailable, InvalidChannelLayerError) as error:
             errors.update(dict.fromkeys(appends, error))
 
     async def _send(

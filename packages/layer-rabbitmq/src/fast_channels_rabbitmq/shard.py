@@ -68,6 +68,8 @@ class Shard:
         self._publisher = publisher
         self._maker = maker
         self._begin = begin
+        self._first = begin
+        """Where it is followed from when nothing has come yet."""
         self._marks = Marks(name, publisher)
         self._channel: Channel | None = None
         self._acknowledge: Acknowledging | None = None
@@ -183,9 +185,7 @@ class Shard:
         came: list[Delivery] = []
         while True:
             await self._maker.ensure()
-            start: int | str = self.offset if self.offset >= 0 else "first"
-            if not self.epoch:
-                start = self._begin
+            start = self.offset if self.offset >= 0 else self._first
             try:
                 channel = await consume(connection, self.name, start, CREDIT, came.append)
             except Refused as error:
@@ -222,10 +222,11 @@ class Shard:
         if self.epoch and self.epoch != epoch:
             logger.warning("stream %r was made anew; its history begins", self.name)
             self._forget()
-            self.epoch = epoch
+            self.epoch, self._first = epoch, "first"
 
     def _forget(self) -> None:
         self.epoch, self.offset, self._body, self._held = "", -1, b"", None
+        self._first = self._begin
         self.live.begin(0)
 
     async def _resumes(
@@ -288,7 +289,7 @@ class Shard:
         """Take what came, and what comes."""
         if channel.ended is not None:
             raise channel.ended
-        if not self.epoch and self._begin != "first":
+        if self.offset < 0 and self._first != "first":
             self.live.begin(offset_of(came[0]))
         self.epoch = epoch
         self._acknowledge = Acknowledging(channel)
