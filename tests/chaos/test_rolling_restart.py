@@ -176,7 +176,7 @@ async def roll(size: Size, folder: Path) -> None:
     assert lines.count("closed the layers") == len(stops)
 
 
-@pytest.mark.timeout(180)  # most of which is patience
+@pytest.mark.timeout(300)  # most of which is patience
 async def test_nothing_is_lost_when_every_server_is_restarted_in_turn(tmp_path: Path) -> None:
     await roll(Size(), tmp_path)
 

@@ -95,6 +95,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"odd": "Odd", "deaf": "Deaf", "bare": "Bare", "broken": "broken"},
         module=LAYERS,
     )
+    install(folder, "fc_lame", {"lame": "Layer"}, module="import a_driver_that_is_not_there")
     return folder
 
 
@@ -388,6 +389,10 @@ def test_what_no_layer_can_be_made_of_is_told(site: Path) -> None:
     [package] = examined("rdis://localhost").values()
     assert package["found"].startswith("no layer named 'rdis'; installed: ")
     assert package["advice"] == "did you mean 'redis'?"
+    done = of_strangers(site, "lame://host")
+    assert done.returncode == 1
+    assert "is installed but could not be imported" in done.stdout
+    assert "-> repair that package" in done.stdout
     done = of_strangers(site, f"broken://ann:{SECRET}@host")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("fast-channels: a host is not enough in broken://ann:***@host")

@@ -83,7 +83,8 @@ class Place:
         """Return the text without the URL's password."""
         secret = _before_host(self.url).partition(":")[2] or _before_host(self.url)
         for form in {secret, unquote(secret)} - {""}:
-            text = text.replace(form, "***") if len(form) > 3 else text
+            text = text.replace(f":{form}@", ":***@")
+            text = text.replace(form, "***") if len(form) > 3 else text  # else it is in any word
         return text
 
     def layer(self, **options: Any) -> ChannelLayer:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from typer import Option
 
-from fast_channels.exceptions import LayerNotFound
+from fast_channels.exceptions import InvalidChannelLayerError
 from fast_channels.layers.discovery import source_of
 from fast_channels_tools.connecting import AsJson, Place, Prefix, Url, quiet
 from fast_channels_tools.loading import CommandError
@@ -52,14 +52,17 @@ def doctor(
         show(console, check)
 
     try:
-        note(Check("package", "ok", f"the layer is of {source_of(place.name)}"))
+        source = source_of(place.name)
         examination = Examination(place, timeout, queue=not no_queue, history=not no_history)
-    except LayerNotFound as error:
-        found, _, next_ = place.hide(str(error)).rpartition("; ")
-        note(Check("package", "fail", found, next_))
+    except InvalidChannelLayerError as error:
+        text = place.hide(str(error))
+        found, mark, next_ = text.rpartition("; ")
+        advice = next_ if mark else "repair that package, or install another release of it"
+        note(Check("package", "fail", found or text, advice))
     except (TypeError, ValueError) as error:
         raise CommandError(place.hide(str(error))) from error
     else:
+        note(Check("package", "ok", f"the layer is of {source}"))
         # One that prints lines has to know of the spinner, or it would print behind it.
         spinning = console if console.is_terminal and not as_json else Console(stderr=True)
         asyncio.run(_examine(examination, note, spinning))
