@@ -188,16 +188,18 @@ class Run:
         limit: float,
         server: servers.Broker,
         library: str | None = "",
+        case: str = "",
     ) -> bool:
         """Run one worker; its rows are in the result. Return whether it came to its end.
 
-        ``library`` is the environment that it runs in, by default the entry's.
+        ``library`` is the environment that it runs in, by default the entry's; ``case`` is what it
+        measures, if it is not all of them.
         """
         where = entry.environment if library == "" else library
         try:
             python = self.python(where)
         except (OSError, subprocess.SubprocessError) as error:
-            self.cannot(scenario, "", entry.name, f"could not be installed: {error}")
+            self.cannot(scenario, case, entry.name, f"could not be installed: {error}")
             return False
         command = [python, "-W", "ignore", "-m", f"benchmarks.{program}", *args]
         with tempfile.TemporaryFile("w+") as errors:
@@ -219,7 +221,7 @@ class Run:
                 reason = f"it failed: {lines[-1][:200]}" if lines else "it failed without a word"
         if reason == LATE:
             reason = f"not measured within {limit:g} s"
-        self.cannot(scenario, "", entry.name, reason)
+        self.cannot(scenario, case, entry.name, reason)
         return False
 
     def python(self, library: str | None) -> str:

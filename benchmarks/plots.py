@@ -164,6 +164,8 @@ def curves(
             panel.set_xscale("log")
             if logarithmic:
                 panel.set_yscale("log")
+            else:
+                panel.set_ylim(bottom=0)
             panel.set_xlabel(x)
         for panel in panels[len(brokers) :]:
             panel.set_visible(False)
@@ -286,7 +288,7 @@ PLOTS: Final[dict[str, Callable[[Result], Any]]] = {
     ),
     "broker-messages": curves(
         "group_size", "broker_messages", "Broker messages for each message sent",
-        "members of the group", "messages",
+        "members of the group", "messages", logarithmic=False,
     ),
     "senders": bars(
         "senders", "64 senders", "rate", "64 concurrent senders to one group", "messages a second"

@@ -141,6 +141,16 @@ def cell(row: Row | None, measure: str, scale: float) -> str:
     return text
 
 
+def many_clients(result: Result) -> str:
+    """Return the picture of the broadcast to 5,000 clients, if there is one to be shown."""
+    case = "5,000 clients, websockets-sansio"
+    if any(row.case == case and row.measures for row in result.of("websockets")):
+        return (
+            "![CPU of a frame delivered to 5,000 clients](images/performance/websockets-5000.png)"
+        )
+    return "5,000 clients were not measured in this run."
+
+
 def burst(result: Result) -> str:
     """Return what became of the burst."""
     lines = ["| broker | library | arrived | of the rest is told |", "|---|---|---|---|"]
@@ -241,6 +251,7 @@ FIGURES: Final[dict[str, Callable[[Result], str]]] = {
     "footprint": table("footprint", "bytes", 1 / 1024),
     "idle": table("idle", "bytes", 1 / 1024),
     "websockets": table("websockets", "cpu_us"),
+    "websockets-5000": many_clients,
     "websockets-tail": table("websockets", "p99_us", 1e-3),
     "burst": burst,
     "tools": table("tools", "rate"),

@@ -56,14 +56,14 @@ def collect(
     """Measure the applications in turn."""
     os.environ["BENCH_URL"] = broker.url
     parameters = run.result.scenarios[name]["parameters"]
-    failed: set[str] = set()
+    failed: set[tuple[str, str]] = set()
     for number in range(1 if run.quick else plan.rounds):
         for index, (ws, connections, rate) in enumerate(parameters["cases"]):
             if number and connections > 1_000:
                 continue  # it takes longer to connect than to measure
             for entry in chosen(sides, index):
                 case = f"{connections:,} clients, {ws}"
-                if entry.name in failed:
+                if (entry.name, case) in failed:
                     continue
                 if run.late(until, plan):
                     if not number:
@@ -71,7 +71,7 @@ def collect(
                     continue
                 more = {"rate": rate, "seconds": max(parameters["seconds"], 3 / rate)}
                 if not one(run, name, plan, broker, entry, ws, connections, case, more):
-                    failed.add(entry.name)
+                    failed.add((entry.name, case))
                 broker.reset()
 
 
@@ -118,7 +118,9 @@ def one(
             }
             args = ["uvloop", json.dumps(params)]
             limit = run.limit(plan)
-            done: bool = run.worker(name, entry, "web_clients", args, limit, broker, "clients")
+            done: bool = run.worker(
+                name, entry, "web_clients", args, limit, broker, "clients", case
+            )
             return done
     except (OSError, RuntimeError) as error:
         run.cannot(name, case, entry.name, str(error)[:200])
