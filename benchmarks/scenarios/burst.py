@@ -65,6 +65,6 @@ async def measure(task: Task) -> None:
     if raised:
         told.append(f"{raised:,} sends raised {', '.join(sorted(names))}")
     if warnings.count:
-        told.append(f"{warnings.count:,} warnings in the log")
+        told.append(f"warnings in the log: {warnings.count:,}")
     share = (messages - lost) / messages
     task.row("as it comes", arrived=share, lost=lost, expected=messages, told="; ".join(told))
