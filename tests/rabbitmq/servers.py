@@ -237,6 +237,21 @@ class Node:
         """Return how many connections it has itself, whatever cluster it is in."""
         return int(self.ask("length(rabbit_networking:local_connections())."))
 
+    def settle(self) -> None:
+        """If it has streams, it knows so on disk.
+
+        One of 3.10.8 that is killed sooner, within half a second of its first one, never has them
+        again.
+        """
+        names = self.folder / "data" / self.name / "coordination" / self.name / "names.dets"
+        deadline = time.monotonic() + PATIENCE
+        while any(":h." in queue for queue in self.queues()):
+            if b"rabbit_stream_coordinator" in names.read_bytes():
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{names} does not tell of streams")
+            time.sleep(0.05)
+
     def signal(self, number: int) -> None:
         """Every process of the node gets the signal."""
         assert self.process is not None

@@ -52,6 +52,7 @@ class TestKilled(Single):
 
     @asynccontextmanager
     async def outage(self) -> AsyncGenerator[None]:
+        await asyncio.to_thread(self.node.settle)
         await asyncio.to_thread(self.node.kill)
         try:
             yield

@@ -113,7 +113,7 @@ async def test_members_go_on_where_they_were_after_the_server_was_killed(
     await there.group_add("room", channel)
     for number in range(10):
         await here.group_send("kept", {"type": "before", "n": number})
-    await _settled(node)
+    await asyncio.to_thread(node.settle)
     node.kill()
     await asyncio.to_thread(node.start)
     for number in range(10):  # by whoever is back first
@@ -136,16 +136,6 @@ async def _sent_once(layer: RabbitMQChannelLayer, message: dict[str, Any], known
                 await asyncio.sleep(0.02)
 
 
-async def _settled(node: Node) -> None:
-    """The node knows on disk that it has streams.
-
-    One of 3.10.8 that is killed sooner, within half a second of its first stream, never has them
-    again.
-    """
-    data = node.folder / "data" / node.name / "coordination" / node.name / "names.dets"
-    await until(lambda: b"rabbit_stream_coordinator" in data.read_bytes())
-
-
 @pytest.mark.long
 @pytest.mark.timeout(180)
 async def test_a_server_that_lost_what_it_had_confirmed_begins_another_history(
@@ -156,7 +146,7 @@ async def test_a_server_that_lost_what_it_had_confirmed_begins_another_history(
     channel = await kept_member(there)
     await here.group_send("kept", {"type": "early"})
     assert await soon(there.receive(channel)) == {"type": "early"}
-    await _settled(node)
+    await asyncio.to_thread(node.settle)
     node.kill()
     data, copy = node.folder / "data", tmp_path / "copy"
     await asyncio.to_thread(_copy, data, copy)
