@@ -154,10 +154,10 @@ class Stream(Plain):
             nonlocal count
             json.loads(message.body)
             count -= 1
-            if count % (PAGE // 2) == 0:
-                await message.ack(multiple=True)
             if not count:
                 done.set_result(None)
+            if count % (PAGE // 2) == 0:
+                await message.ack(multiple=True)
 
         await queue.consume(arrived, arguments={"x-stream-offset": "first"})
         await done
