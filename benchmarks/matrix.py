@@ -13,11 +13,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Generator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
-
-import psutil
 
 from benchmarks import environments, scenarios, servers
 from benchmarks.processes import ROOT, environment
@@ -45,7 +42,7 @@ class Run:
         """Names of sides; empty: all."""
         self._patience = patience
         """Makes all limits longer, for a slow or busy machine."""
-        self._servers = Servers(result)
+        self._servers = servers.Servers(result.versions["servers"])
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = MAX_OPEN if hard == resource.RLIM_INFINITY else min(MAX_OPEN, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
@@ -57,6 +54,7 @@ class Run:
 
     def all(self, names: list[str]) -> None:
         """Run the scenarios; the result is written after each."""
+        self.install()
         began = time.monotonic() - self.result.seconds
         until = time.monotonic()
         self.result.machine = self.result.machine or machine()
@@ -72,6 +70,15 @@ class Run:
                 self.result.scenarios = {n: known[n] for n in scenarios.NAMES if n in known}
                 self.result.seconds = round(time.monotonic() - began, 1)
                 self.result.write(self.path)
+
+    def install(self) -> None:
+        """Make the environments first: that is no scenario's time."""
+        wanted = {e.environment for e in ENTRIES if not self._only or e.name in self._only}
+        for library in sorted(filter(None, wanted)):
+            try:
+                environments.python(library)
+            except (OSError, subprocess.SubprocessError) as error:
+                say(f"{library} could not be installed: {error}")  # and its rows will say so
 
     def scenario(self, name: str, until: float) -> None:
         """Measure one scenario, until that time of the monotonic clock."""
@@ -158,7 +165,7 @@ class Run:
                 args = [LOOP, entry.name, name, server.url, json.dumps(params)]
                 if not self.worker(name, entry, "side_worker", args, limit, server):
                     failed.add(entry.name)
-                self._servers.reset(server)
+                server.reset()
             sides = [entry for entry in sides if self.is_close(name, entry)]
             if time.monotonic() + 0.7 * (time.monotonic() - began) > until:
                 return
@@ -326,53 +333,6 @@ def end(process: "subprocess.Popen[str]", patience: float) -> None:
         pass
     if process.stdout is not None:
         process.stdout.close()
-
-
-class Servers:
-    """The brokers of a run, each started for a scenario, and RabbitMQ once.
-
-    It takes too long to start; what idles is frozen, so that it costs the others nothing.
-    """
-
-    def __init__(self, result: Result) -> None:
-        self._result = result
-        self._kept: dict[str, servers.Broker] = {}
-        self._stack = ExitStack()
-
-    def __enter__(self) -> "Servers":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for broker in self._kept.values():
-            broker.thaw()
-        self._stack.close()
-
-    @contextmanager
-    def use(self, name: str) -> Generator[servers.Broker, None, None]:
-        """Yield the broker for a scenario."""
-        if name != "rabbitmq":
-            with servers.running(name) as broker:
-                self._result.versions["servers"][name] = broker.version
-                yield broker
-            return
-        if name in self._kept:
-            self._kept[name].thaw()
-            try:
-                self._kept[name].counters()
-            except (OSError, RuntimeError, subprocess.SubprocessError, psutil.Error):
-                del self._kept[name]  # it did not live; its files go at the end
-        if name not in self._kept:
-            self._kept[name] = self._stack.enter_context(servers.running(name))
-        broker = self._kept[name]
-        self._result.versions["servers"][name] = broker.version
-        try:
-            yield broker
-        finally:
-            broker.freeze()
-
-    def reset(self, broker: servers.Broker) -> None:
-        """Nothing is left in the broker of what was measured before."""
-        broker.reset()
 
 
 def describe(entry: Entry) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,50 @@ START: dict[str, Callable[[], Any]] = {
     "rabbitmq": rabbitmq,
     "nats": nats,
 }
+
+
+class Servers:
+    """The brokers of a run, each started for a scenario; RabbitMQ once, for it starts slowly.
+
+    What idles is frozen, so that it costs the others nothing.
+    """
+
+    def __init__(self, versions: dict[str, str]) -> None:
+        self._versions = versions
+        """What was used, by broker."""
+        self._kept: dict[str, Broker] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Servers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for broker in self._kept.values():
+            broker.thaw()
+        self._stack.close()
+
+    @contextmanager
+    def use(self, name: str) -> Generator[Broker, None, None]:
+        """Yield the broker for a scenario."""
+        if name != "rabbitmq":
+            with running(name) as broker:
+                self._versions[name] = broker.version
+                yield broker
+            return
+        if name in self._kept:
+            self._kept[name].thaw()
+            try:
+                self._kept[name].counters()
+            except (OSError, RuntimeError, subprocess.SubprocessError, psutil.Error):
+                del self._kept[name]  # it did not live; its files go at the end
+        if name not in self._kept:
+            self._kept[name] = self._stack.enter_context(running(name))
+        broker = self._kept[name]
+        self._versions[name] = broker.version
+        try:
+            yield broker
+        finally:
+            broker.freeze()
 
 
 @contextmanager
