@@ -16,10 +16,10 @@ from fast_channels.exceptions import BackendUnavailable, HistoryLost, InvalidCha
 from fast_channels.layers import Append, Entry, HistoryPolicy, Kept, Position
 from fast_channels_rabbitmq import RabbitMQBackend, RabbitMQChannelLayer
 from fast_channels_rabbitmq.connection import Connection
+from fast_channels_rabbitmq.history.records import id_of, message, pack
+from fast_channels_rabbitmq.history.streams import name_of, shard_of
 from fast_channels_rabbitmq.publisher import address_of
-from fast_channels_rabbitmq.records import id_of, message, pack
 from fast_channels_rabbitmq.server import connect
-from fast_channels_rabbitmq.streams import name_of, shard_of
 from fast_channels_rabbitmq.urls import parse_servers
 
 from .conftest import Make

@@ -14,19 +14,19 @@ from fast_channels.exceptions import BackendUnavailable, HistoryLost, InvalidCha
 from fast_channels.layers import Inbox, Link, reconnect_delays
 from fast_channels_rabbitmq.channel import ACCESS_REFUSED, Channel, Delivery, Refused
 from fast_channels_rabbitmq.connection import Connection
-from fast_channels_rabbitmq.ids import Ids
-from fast_channels_rabbitmq.live import Live
-from fast_channels_rabbitmq.making import Maker
-from fast_channels_rabbitmq.marks import Marks
-from fast_channels_rabbitmq.publisher import Publisher
-from fast_channels_rabbitmq.records import CLEARED, ENTRIES, MARK, kind_of, text_of
-from fast_channels_rabbitmq.streams import (
+from fast_channels_rabbitmq.history.ids import Ids
+from fast_channels_rabbitmq.history.live import Live
+from fast_channels_rabbitmq.history.making import Maker
+from fast_channels_rabbitmq.history.marks import Marks
+from fast_channels_rabbitmq.history.records import CLEARED, ENTRIES, MARK, kind_of, text_of
+from fast_channels_rabbitmq.history.streams import (
     Acknowledging,
     consume,
     delete,
     is_missing,
     offset_of,
 )
+from fast_channels_rabbitmq.publisher import Publisher
 
 logger = logging.getLogger("fast_channels.rabbitmq")
 

@@ -12,14 +12,14 @@ from typing import Final, TypeVar
 from fast_channels.exceptions import BackendUnavailable, InvalidChannelLayerError, PublishFailed
 from fast_channels.layers import Append, Inbox, Link, Page, Position
 from fast_channels_rabbitmq.connection import Connection
-from fast_channels_rabbitmq.making import Maker
-from fast_channels_rabbitmq.marks import Gone
+from fast_channels_rabbitmq.history.making import Maker
+from fast_channels_rabbitmq.history.marks import Gone
+from fast_channels_rabbitmq.history.reading import Reader
+from fast_channels_rabbitmq.history.records import CLEARED
+from fast_channels_rabbitmq.history.sending import Sending
+from fast_channels_rabbitmq.history.shard import Shard
+from fast_channels_rabbitmq.history.streams import SHARDS, name_of, shard_of
 from fast_channels_rabbitmq.publisher import Publisher
-from fast_channels_rabbitmq.reading import Reader
-from fast_channels_rabbitmq.records import CLEARED
-from fast_channels_rabbitmq.sending import Sending
-from fast_channels_rabbitmq.shard import Shard
-from fast_channels_rabbitmq.streams import SHARDS, name_of, shard_of
 
 T = TypeVar("T")
 

@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_rabbitmq.channel import Delivery
 from fast_channels_rabbitmq.connection import Connection
-from fast_channels_rabbitmq.ids import Ids
-from fast_channels_rabbitmq.marks import Gone
-from fast_channels_rabbitmq.records import BITS, sections
-from fast_channels_rabbitmq.streams import Acknowledging, consume, offset_of
+from fast_channels_rabbitmq.history.ids import Ids
+from fast_channels_rabbitmq.history.marks import Gone
+from fast_channels_rabbitmq.history.records import BITS, sections
+from fast_channels_rabbitmq.history.streams import Acknowledging, consume, offset_of
 
 PAGE_CREDIT: Final = 32
 """Messages that the server sends ahead for a page, which a few may fill."""

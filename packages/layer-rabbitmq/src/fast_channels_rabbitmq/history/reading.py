@@ -11,9 +11,9 @@ from typing import Final
 from fast_channels.exceptions import BackendUnavailable, HistoryLost
 from fast_channels.layers import Kept, Link, Page, Position
 from fast_channels_rabbitmq.connection import Connection
-from fast_channels_rabbitmq.ids import Ids
-from fast_channels_rabbitmq.records import BITS, WHOLE
-from fast_channels_rabbitmq.scanning import (
+from fast_channels_rabbitmq.history.ids import Ids
+from fast_channels_rabbitmq.history.records import BITS, WHOLE
+from fast_channels_rabbitmq.history.scanning import (
     PAGE_CREDIT,
     SCAN_SECONDS,
     Stored,
@@ -21,7 +21,7 @@ from fast_channels_rabbitmq.scanning import (
     scan,
     stored,
 )
-from fast_channels_rabbitmq.shard import Shard
+from fast_channels_rabbitmq.history.shard import Shard
 
 MOST_MESSAGES: Final = 5_000
 MOST_BYTES: Final = 4_194_304

@@ -13,8 +13,8 @@ from pamqp.encode import short_string
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels_rabbitmq.channel import ConnectionLost
 from fast_channels_rabbitmq.connection import Connection
+from fast_channels_rabbitmq.history.records import MARK, note
 from fast_channels_rabbitmq.publisher import Publisher, address_of
-from fast_channels_rabbitmq.records import MARK, note
 
 MARK_SECONDS: Final = 2.0
 TOKEN_BYTES: Final = 8

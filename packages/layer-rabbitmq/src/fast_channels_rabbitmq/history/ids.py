@@ -7,7 +7,7 @@ readers agree, for the stream has one order.
 
 import time
 
-from fast_channels_rabbitmq.records import BITS
+from fast_channels_rabbitmq.history.records import BITS
 
 FEW = 4_096
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from fast_channels.layers import Inbox, Position
-from fast_channels_rabbitmq.ids import Ids
-from fast_channels_rabbitmq.records import BITS, sections
+from fast_channels_rabbitmq.history.ids import Ids
+from fast_channels_rabbitmq.history.records import BITS, sections
 
 MOST_TOPICS: Final = 16_384
 """Topics of a stream whose last entry is remembered."""

@@ -18,9 +18,15 @@ from pamqp import commands
 from fast_channels.layers import Link, reconnect_delays
 from fast_channels_rabbitmq.channel import Delivery, Refused
 from fast_channels_rabbitmq.connection import Connection
+from fast_channels_rabbitmq.history.records import MARK, note
+from fast_channels_rabbitmq.history.streams import (
+    STEP_SECONDS,
+    consume,
+    delete,
+    epoch_of,
+    is_missing,
+)
 from fast_channels_rabbitmq.publisher import Publisher, address_of, answered
-from fast_channels_rabbitmq.records import MARK, note
-from fast_channels_rabbitmq.streams import STEP_SECONDS, consume, delete, epoch_of, is_missing
 
 RESOURCE_LOCKED: Final = 405
 ALONE_SECONDS: Final = 1.5

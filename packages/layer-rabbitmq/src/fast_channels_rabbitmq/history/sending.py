@@ -15,13 +15,13 @@ from fast_channels.exceptions import (
 from fast_channels.layers import Append, Link
 from fast_channels_rabbitmq.channel import Publishing
 from fast_channels_rabbitmq.connection import Connection
-from fast_channels_rabbitmq.ids import Ids
-from fast_channels_rabbitmq.making import Maker
-from fast_channels_rabbitmq.marks import properties
+from fast_channels_rabbitmq.history.ids import Ids
+from fast_channels_rabbitmq.history.making import Maker
+from fast_channels_rabbitmq.history.marks import properties
+from fast_channels_rabbitmq.history.records import MOST_ENTRIES, id_of, message, pack
+from fast_channels_rabbitmq.history.scanning import ids_between
+from fast_channels_rabbitmq.history.shard import Shard
 from fast_channels_rabbitmq.publisher import Publisher, address_of
-from fast_channels_rabbitmq.records import MOST_ENTRIES, id_of, message, pack
-from fast_channels_rabbitmq.scanning import ids_between
-from fast_channels_rabbitmq.shard import Shard
 
 SEND_SECONDS: Final = 4.0
 IDS_SECONDS: Final = 60.0
