@@ -58,6 +58,7 @@ def plotter() -> str:
 
 def versions(environment: str | None) -> dict[str, str]:
     """Return what an environment has of the distributions that a result names."""
+    BENCH.mkdir(exist_ok=True)
     done = subprocess.run(
         [python(environment), "-c", LIST], check=True, stdout=subprocess.PIPE, cwd=BENCH
     )

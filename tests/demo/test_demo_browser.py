@@ -75,8 +75,10 @@ class Window:
         page.on("websocket", lambda socket: self.hosts.add(urlsplit(socket.url).netloc))
 
     def _heard(self, message: Any) -> None:
-        # A browser itself reports each attempt to reach a server that is not there.
-        no_server = "WebSocket connection to" in message.text and self.demo.was_down
+        # A browser itself reports each attempt to reach a server that is not there, or to reach
+        # one while it is offline.
+        away = self.demo.was_down or "ERR_INTERNET_DISCONNECTED" in message.text
+        no_server = "WebSocket connection to" in message.text and away
         if message.type in ("error", "warning") and not no_server:
             self.problems.append(f"{message.type}: {message.text}")
 

@@ -300,6 +300,7 @@ def ends_while_it_opens() -> None:
 
 def is_interrupted() -> None:
     """Ctrl-C ends a call and not the loop."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     name = layer.sync.new_channel()
     main = threading.main_thread().ident
     assert main is not None

@@ -30,6 +30,7 @@ class Chat(AsyncWebsocketConsumer):
     """Everything that a server and a framework have to carry."""
 
     greeting = "hello"
+    max_frame_size = None  # what the server takes is tried
 
     async def connect(self):
         query = parse_qs(self.scope["query_string"].decode())
