@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 
 from fast_channels.layers.presence.wire import encode_value
 
@@ -141,7 +142,7 @@ class BeatsForEachMember(Mutant):
         def beat():
             if not session.closed:
                 session.presence()._announcer.beat(b"\xc0")
-                later(0.2, beat)
+                later(random.uniform(0.1, 0.3), beat)  # those of one moment share a frame
 
         beat()
 
