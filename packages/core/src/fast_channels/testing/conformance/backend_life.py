@@ -46,8 +46,8 @@ class LifeClauses(BackendSuite):
         """``describe``, where the backend has it, tells no password, and may be cancelled. Usual
         cause: the driver's reply is passed on as it is, or the URL."""
         process = await self.process()
-        before = Holdings.now()
         told = await process.soon(process.backend.describe(), "describe")
+        before = Holdings.now()  # it may keep connections for the next time
         wrong = {
             name: value for name, value in told.items() if type(value) not in (str, int, float)
         }
