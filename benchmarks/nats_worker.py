@@ -28,7 +28,7 @@ class Ours:
         from fast_channels_nats import NatsChannelLayer
 
         kept = {"kept": HistoryPolicy(keep=KEPT)}
-        self.layer = NatsChannelLayer(f"nats://127.0.0.1:{port}", history=kept)
+        self.layer = NatsChannelLayer(f"nats://127.0.0.1:{port}", history=kept, max_groups=20_000)
         self.channel = await self.layer.new_channel()
 
     async def flood(self, end: float) -> int:

@@ -54,7 +54,11 @@ class Ours(Layer):
         from fast_channels_rabbitmq import RabbitMQChannelLayer
 
         self.layer = RabbitMQChannelLayer(
-            self.url, capacity=10_000_000, capacity_bytes=1 << 40, send_timeout=60.0
+            self.url,
+            capacity=10_000_000,
+            capacity_bytes=1 << 40,
+            send_timeout=60.0,
+            max_groups=20_000,
         )
         await self.layer.open()
 
