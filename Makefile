@@ -78,7 +78,7 @@ docs-serve: python ## show the documentation site while one writes
 	$(MKDOCS) serve --livereload
 
 docs-check: tools ## run the documentation's blocks, look up its commands, links and tests, build its site
-	$(PYTEST) -q $(addprefix tests/workspace/,$(DOCS))
+	$(PYTEST) -q -n 2 --dist loadfile $(addprefix tests/workspace/,$(DOCS))
 
 fmt: tools ## format the code and apply the safe fixes
 	$(VENV)/bin/ruff check --fix-only .
