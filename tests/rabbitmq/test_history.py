@@ -363,6 +363,26 @@ async def test_a_second_entry_of_an_id_is_dropped_by_who_saw_only_the_second(
     assert b"second" not in [each.payload for each in late.kept]
 
 
+async def test_who_reads_on_from_the_first_entry_of_an_id_does_not_get_the_second(
+    process: Callable[[], Awaitable[Process]], prefix: str, connection: Connection
+) -> None:
+    """A retry of what was perhaps sent; also where both went out in one message."""
+    one = await process()
+    topic = f"{prefix}:h.room"
+    append = Append(topic, [], 9, 60.0)
+    await one.publish(topic, b"before")
+    seen = (await one.all(topic))[0].position.offset >> 16
+    first, second = ((id_of(topic, name), name.encode()) for name in ("first", "second"))
+    entries = [pack(append, [first, second, second]), pack(append, [first])]
+    bodies = [message([each], seen) for each in entries]
+    await publish(connection, name_of(prefix, shard_of(topic)), *bodies)
+    await one.publish(topic, b"end")
+    all_ = await one.all(topic)
+    assert [each.payload for each in all_] == [b"before", b"first", b"second", b"end"]
+    for number, each in enumerate(all_, 1):
+        assert await one.all(topic, each.position) == all_[number:]
+
+
 async def test_a_process_that_never_saw_an_id_does_not_publish_it_again(
     process: Callable[[], Awaitable[Process]], prefix: str
 ) -> None:

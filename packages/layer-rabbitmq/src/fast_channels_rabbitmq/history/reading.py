@@ -5,7 +5,7 @@ after so many messages or bytes, and the next one goes on there.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from fast_channels.exceptions import BackendUnavailable, HistoryLost
@@ -59,7 +59,7 @@ class Reader:
         self._check(shard, topic, after)
         if found.lost:
             raise HistoryLost(f"the history of {topic} does not reach back to offset {here}")
-        entries = await self._once(shard, found.entries, start)
+        entries = await self._once(shard, found.entries, start, found.passed)
         if after is None:
             entries = [each for each in entries if each.ends > time.time()]
         more = far or found.full or found.offset < end
@@ -113,8 +113,13 @@ class Reader:
             span *= WIDER
         return await self._once(shard, found, lowest)
 
-    async def _once(self, shard: Shard, found: list[Stored], start: int) -> list[Stored]:
-        """Return the entries without those that are the second ones with their ids."""
+    async def _once(
+        self, shard: Shard, found: list[Stored], start: int, passed: Sequence[Stored] = ()
+    ) -> list[Stored]:
+        """Return the entries without those that are the second ones with their ids.
+
+        They are what there is from the message ``start`` on, but for what was ``passed``.
+        """
         early = [each.seen for each in found if each.known is not None]
         if not early:
             return found
@@ -122,6 +127,9 @@ class Reader:
         if min(early) < start:
             connection = await self._link.ready()
             ids = await ids_between(connection, shard.name, min(early), start, SCAN_SECONDS)
+        for each in passed:
+            if each.known is not None:
+                ids.note(each.known, each.position, each.ends, each.seen)
         return [
             each
             for each in found
@@ -151,6 +159,8 @@ class _Found:
 
     def __init__(self, topic: str, after: Position | None, limit: int) -> None:
         self.entries: list[Stored] = []
+        self.passed: list[Stored] = []
+        """Up to the position, in the message that has it."""
         self.offset = -1
         """The last message that was looked at."""
         self.full = False
@@ -171,7 +181,9 @@ class _Found:
         self._messages += 1
         self._bytes += len(body)
         for each in stored(offset, body, self._topic):
-            if after is None or each.position > after.offset:
+            if after is not None and each.position <= after.offset:
+                self.passed.append(each)
+            else:
                 self.entries.append(each)
                 if len(self.entries) == self._limit:
                     self.full = True
