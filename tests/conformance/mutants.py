@@ -25,6 +25,7 @@ from . import mutants_of_life as mutants_of_life
 from . import mutants_of_outages as mutants_of_outages
 from . import mutants_of_presence as mutants_of_presence
 from . import mutants_of_queues as mutants_of_queues
+from . import mutants_of_subscriptions as mutants_of_subscriptions
 from .subject import CAUGHT_BY, HEALTHY, MUTANTS, clauses, verdict
 
 PROCESSES: Final = 16
