@@ -16,6 +16,7 @@ from typing import Final
 
 from . import mutants_of_delivery as mutants_of_delivery
 from . import mutants_of_history as mutants_of_history
+from . import mutants_of_jobs as mutants_of_jobs
 from . import mutants_of_layer_bounds as mutants_of_layer_bounds
 from . import mutants_of_layer_channels as mutants_of_layer_channels
 from . import mutants_of_layer_groups as mutants_of_layer_groups
