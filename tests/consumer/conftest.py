@@ -259,6 +259,12 @@ def journal() -> Journal:
     return Journal()
 
 
+@pytest.fixture
+def free() -> asyncio.Event:
+    """What handlers wait for, until the test sets it."""
+    return asyncio.Event()
+
+
 async def turns(count: int = 5) -> None:
     """Let the loop run: whatever needs no time happens."""
     for _ in range(count):
