@@ -14,6 +14,8 @@ import uvloop
 from fast_channels.layers import InMemoryChannelLayer
 from fast_channels.layers.registry import channel_layers
 
+from .noted import NOTE
+
 PATIENCE = 5.0
 """Seconds after which what a test waits for is missing; nothing here takes that long."""
 
@@ -245,6 +247,19 @@ async def layer() -> AsyncIterator[InMemoryChannelLayer]:
     channel_layers.register("default", layer)
     yield layer
     await layer.close()
+
+
+@pytest.fixture(params=["layer", "client"])
+def tell(request: pytest.FixtureRequest, layer: InMemoryChannelLayer) -> Callable[..., Any]:
+    """Brings an event to the client of a ``Noted``: a message of the layer, or a frame."""
+
+    async def tell(client: Client) -> None:
+        if request.param == "client":
+            client.says("note")
+        else:
+            await layer.group_send("all", NOTE)
+
+    return tell
 
 
 @pytest.fixture(autouse=True)
