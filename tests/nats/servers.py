@@ -197,7 +197,10 @@ class Cluster:
         }
 
     def kill(self) -> None:
-        """All are gone."""
+        """All are gone, and nobody finds one that is still there meanwhile."""
+        for server in self.servers:
+            if server.process is not None:
+                server.signal(signal.SIGSTOP)
         for server in self.servers:
             server.kill()
 
