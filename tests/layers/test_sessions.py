@@ -359,6 +359,26 @@ def test_a_channel_is_read_in_its_own_loop_only_whoever_read_last() -> None:
         third.run(does_not_read(mine))
 
 
+def test_each_loop_sends_by_its_own_session_whichever_sent_last() -> None:
+    layer = Layer()
+
+    async def sends(n: int) -> None:
+        await layer.group_send("group", message(n))
+
+    async def sends_elsewhere(n: int) -> None:
+        await sends(n)
+        await asyncio.to_thread(other.run, sends(n))
+        await sends(n)
+
+    with asyncio.Runner() as first, asyncio.Runner() as second, asyncio.Runner() as other:
+        for n in range(3):
+            first.run(sends(n))
+            second.run(sends(n))
+            first.run(sends_elsewhere(n))
+        sent = [len(backend.published) for backend in layer.backends]
+        assert sent == [9, 3, 3]
+
+
 def test_the_session_of_a_loop_that_was_just_closed_is_let_go() -> None:
     """Closed without ``asyncio.run``, so nobody told the session."""
     layer = Layer()

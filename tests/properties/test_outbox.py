@@ -114,7 +114,7 @@ class Sendings(RuleBasedStateMachine):
         for topic in topics:
             n = len(self.sendings)
             payload = n.to_bytes(4, "big") + bytes(size - 4)
-            task = self.loop.create_task(self.outbox.send(topic, Entry(payload)))
+            task = self.loop.create_task(sent(self.outbox, topic, Entry(payload)))
             self.sendings.append(Sending(n, topic, task))
         self.loop.run(turns)
 
@@ -216,6 +216,10 @@ class Sendings(RuleBasedStateMachine):
         cancelled = len(self.sendings) - succeeded - failed
         assert succeeded <= self.counters.sent <= succeeded + cancelled
         assert failed <= self.counters.failed <= failed + cancelled
+
+
+async def sent(outbox: Outbox, topic: str, entry: Entry) -> None:
+    await outbox.send(topic, entry)
 
 
 def bodies(publications: Sequence[Publication]) -> Iterator[tuple[str, set[int], list[int]]]:

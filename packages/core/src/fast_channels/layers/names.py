@@ -25,14 +25,14 @@ def check_group(name: object) -> str:
     """Return ``name`` if it is a legal group name; raise ``TypeError`` that says why not."""
     if not isinstance(name, str):
         raise TypeError(f"group name must be a str, got {type(name).__name__}: {name!r}")
-    return _checked(name, "group", _LEGAL)
+    return _checked_group(name)
 
 
 def check_channel(name: object) -> str:
     """Return ``name`` if it is a legal channel name; raise ``TypeError`` that says why not."""
     if not isinstance(name, str):
         raise TypeError(f"channel name must be a str, got {type(name).__name__}: {name!r}")
-    return _checked(name, "channel", _LEGAL_CHANNEL)
+    return _checked_channel(name)
 
 
 def check_channel_prefix(prefix: str) -> None:
@@ -51,9 +51,18 @@ def check_prefix(prefix: object) -> str:
     )
 
 
+# Cached, because the same names come with every message; exceptions are not cached.
 @lru_cache(maxsize=16_384)
+def _checked_group(name: str) -> str:
+    return _checked(name, "group", _LEGAL)
+
+
+@lru_cache(maxsize=16_384)
+def _checked_channel(name: str) -> str:
+    return _checked(name, "channel", _LEGAL_CHANNEL)
+
+
 def _checked(name: str, kind: str, legal: re.Pattern[str]) -> str:
-    # Cached, because the same names come with every message; exceptions are not cached.
     if not name:
         raise TypeError(f"{kind} name must not be empty")
     if len(name) >= MAX_NAME_LENGTH:

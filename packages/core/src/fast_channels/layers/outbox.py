@@ -8,8 +8,7 @@ topic packed into one frame. Nothing is dropped here: when too much waits, sende
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from fast_channels.exceptions import BackendUnavailable, FastChannelsError, PublishFailed
@@ -27,14 +26,8 @@ MAX_WAITING: Final = 10_000
 MAX_WAITING_BYTES: Final = 16 * 1_048_576
 
 
-@dataclass(slots=True, eq=False)
-class _Send:
-    """One message that waits for the next publish, and its sender."""
-
-    topic: str
-    entry: Entry
-    done: "asyncio.Future[None]"
-    since: float
+_Send = tuple[str, Entry, "asyncio.Future[None]", float]
+"""One message that waits for the next publish: its topic, itself, its sender, and since when."""
 
 
 class Outbox:
@@ -73,12 +66,17 @@ class Outbox:
                 raise ValueError(f"max_payload must be at least {2 * OVERHEAD}, got {limit}")
             self._frame_bytes = min(self._frame_bytes, limit - OVERHEAD)
 
-    async def send(self, topic: str, entry: Entry) -> None:
-        """The broker has the message.
+    def send(self, topic: str, entry: Entry) -> Awaitable[None]:
+        """The broker has the message; to be awaited at once.
 
         Raises ``BackendUnavailable`` at the latest when the send timeout is over. A cancelled
         sender's message is withdrawn if it is not in flight yet.
         """
+        if self._in_flight and not (self._closed or self._room or self._full()):
+            return self._gather(topic, entry)
+        return self._send(topic, entry)
+
+    async def _send(self, topic: str, entry: Entry) -> None:
         if not self._in_flight and not self._closed:
             self._in_flight = True
             try:
@@ -92,8 +90,16 @@ class Outbox:
             finally:
                 self._landed()
             self._counters.sent += 1
-        else:
-            await self._gather(topic, entry)
+            return
+        if self._full() or self._room:
+            await self._wait_for_room()
+        if self._closed:
+            self._counters.failed += 1
+            raise BackendUnavailable("the layer was closed; the message was not sent")
+        sent = self._gather(topic, entry)
+        if not self._in_flight:  # what was in flight landed while this sender waited for room
+            self._landed()
+        await sent
 
     @property
     def waiting(self) -> int:
@@ -121,18 +127,15 @@ class Outbox:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def _gather(self, topic: str, entry: Entry) -> None:
-        if self._full() or self._room:
-            await self._wait_for_room()
-        if self._closed:
-            self._counters.failed += 1
-            raise BackendUnavailable("the layer was closed; the message was not sent")
-        send = _Send(topic, entry, self._loop.create_future(), self._loop.time())
-        self._waiting.append(send)
+    def _gather(self, topic: str, entry: Entry) -> "asyncio.Future[None]":
+        """Return what is done when the message was published with the next ones.
+
+        Where its sender is cancelled, the flusher finds it done and withdraws the message.
+        """
+        sent = self._loop.create_future()
+        self._waiting.append((topic, entry, sent, self._loop.time()))
         self._waiting_bytes += len(entry.payload)
-        if not self._in_flight:  # what was in flight landed while this sender waited for room
-            self._landed()
-        await send.done  # cancelled: the flusher finds it done and withdraws the message
+        return sent
 
     def _full(self) -> bool:
         return len(self._waiting) >= MAX_WAITING or self._waiting_bytes >= MAX_WAITING_BYTES
@@ -171,7 +174,7 @@ class Outbox:
 
     async def _flush(self) -> None:
         while self._waiting or self._quiet:
-            batch = [send for send in self._waiting if not send.done.done()]
+            batch = [send for send in self._waiting if not send[2].done()]
             self._waiting.clear()
             self._waiting_bytes = 0
             for waiter in list(self._room)[:MAX_WAITING]:
@@ -181,23 +184,21 @@ class Outbox:
 
     async def _flush_batch(self, batch: list[_Send]) -> None:
         grouped = self._pack(batch)
-        busy = {topic for topic, _ in grouped}
-        grouped += [(topic, []) for topic in self._quiet if topic not in busy]
-        self._quiet.clear()
+        if self._quiet:
+            busy = {topic for topic, _, _ in grouped}
+            grouped += [(topic, [], []) for topic in self._quiet if topic not in busy]
+            self._quiet.clear()
         if not grouped:  # every sender was cancelled meanwhile
             return
-        now = self._loop.time()
-        left = self._timeout - (now - batch[0].since if batch else 0)
+        left = self._timeout - (self._loop.time() - batch[0][3] if batch else 0)
         try:
             if left <= 0:
                 raise BackendUnavailable(
                     f"the broker took nothing for {self._timeout:g} s; the message was not sent"
                 )
-            await self._publish(
-                [(topic, [send.entry for send in sends]) for topic, sends in grouped], left
-            )
+            await self._publish([(topic, entries) for topic, entries, _ in grouped], left)
         except PublishFailed as failure:
-            for index, (_, sends) in enumerate(grouped):
+            for index, (_, _, sends) in enumerate(grouped):
                 error = failure.errors.get(index)
                 self._fail(sends, error) if error else self._succeed(sends)
         except asyncio.CancelledError:
@@ -210,19 +211,25 @@ class Outbox:
         else:
             self._succeed(batch)
 
-    def _pack(self, batch: list[_Send]) -> list[tuple[str, list[_Send]]]:
+    def _pack(self, batch: list[_Send]) -> list[tuple[str, list[Entry], list[_Send]]]:
         """Group the messages by topic, in frames of at most ``frame_bytes``, order kept."""
-        frames: list[tuple[str, list[_Send]]] = []
-        current: dict[str, tuple[list[_Send], int]] = {}
+        frames: list[tuple[str, list[Entry], list[_Send]]] = []
+        current: dict[str, tuple[str, list[Entry], list[_Send]]] = {}
+        sizes: dict[str, int] = {}
+        limit = self._frame_bytes
         for send in batch:
-            size = len(send.entry.payload) + OVERHEAD
-            packed = current.get(send.topic)
-            if packed is None or packed[1] + size > self._frame_bytes:
-                fresh: list[_Send] = []
-                packed = (fresh, 0)
-                frames.append((send.topic, packed[0]))
-            packed[0].append(send)
-            current[send.topic] = (packed[0], packed[1] + size)
+            topic, entry = send[0], send[1]
+            size = len(entry.payload) + OVERHEAD
+            total = sizes.get(topic, limit) + size
+            if total > limit:
+                frame = current[topic] = (topic, [entry], [send])
+                frames.append(frame)
+                sizes[topic] = size
+            else:
+                frame = current[topic]
+                frame[1].append(entry)
+                frame[2].append(send)
+                sizes[topic] = total
         return frames
 
     async def _publish(self, frames: Sequence[tuple[str, list[Entry]]], timeout: float) -> None:
@@ -265,15 +272,15 @@ class Outbox:
 
     def _succeed(self, sends: list[_Send]) -> None:
         self._counters.sent += len(sends)
-        for send in sends:
-            if not send.done.done():
-                send.done.set_result(None)
+        for _, _, sent, _ in sends:
+            if not sent.done():
+                sent.set_result(None)
 
     def _fail(self, sends: list[_Send], error: Exception) -> None:
         self._counters.failed += len(sends)
-        for send in sends:
-            if not send.done.done():
-                send.done.set_exception(_copy(error))
+        for _, _, sent, _ in sends:
+            if not sent.done():
+                sent.set_exception(_copy(error))
 
 
 def _copy(error: Exception) -> Exception:

@@ -39,7 +39,7 @@ class Sessions:
         self.closed = False
         """Nobody gets a session until this is False again."""
         self.latest: Session | None = None
-        """The one that was received from last."""
+        """The one that was used last."""
         self._layer = layer
         self._make = make
         self._patience = patience
@@ -51,11 +51,22 @@ class Sessions:
 
     def current(self) -> Session | None:
         """Return the running loop's session; None while it has to be opened."""
-        loop = get_running_loop()
-        session = self._by_loop.get(loop)
-        if session is None or session.closed or self.closed:
-            return None
-        return None if self._opening and loop in self._opening else session
+        session = self.latest
+        # Not get_running_loop(): Python 3.11 asks the kernel there, as long as half a group_send.
+        if (
+            session is None
+            or session.closed
+            or self._opening
+            or session.thread != threading.get_ident()
+            or not session.is_running()
+        ):
+            loop = get_running_loop()
+            session = self._by_loop.get(loop)
+            if session is None or (self._opening and loop in self._opening):
+                return None
+            session.thread = threading.get_ident()
+            self.latest = session
+        return None if session.closed or self.closed else session
 
     async def open(self) -> Session:
         """Return the running loop's session; raises ``LayerClosed`` or what its opening raised.
