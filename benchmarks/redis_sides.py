@@ -153,7 +153,8 @@ class Nats(Ours):
         from fast_channels_nats import NatsChannelLayer
 
         port = self.url.rpartition(":")[2]
-        self.layer = NatsChannelLayer(f"nats://127.0.0.1:{port}", capacity=100_000)
+        room = {"capacity": 100_000, "capacity_bytes": 1 << 34}
+        self.layer = NatsChannelLayer(f"nats://127.0.0.1:{port}", **room)
         await self.layer.open()
         self.send = self.layer.group_send  # type: ignore[method-assign]  # no call in between
 

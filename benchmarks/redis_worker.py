@@ -16,6 +16,10 @@ GROUPS: Final = 10_000
 KEPT: Final = 9_984
 MEMBERS: Final = 100
 UNDELIVERED: Final = 50
+MOST: Final = 60_000
+"""Messages that are sent at most: what is not read yet has to fit everywhere."""
+ARRIVING: Final = 30.0
+"""Seconds after which what has not arrived is lost."""
 STARTING: Final = 30.0
 """Seconds in which the sender's process has to start, on a busy machine."""
 
@@ -55,6 +59,32 @@ async def one_group(side: Side, *_: str) -> dict[str, float]:
     """64 concurrent senders to one group."""
     rate, cpu = await flood(side, ["room"] * SENDERS)
     return {"rate": rate, "cpu": cpu}
+
+
+async def arrivals(side: Side, name: str, *_: str) -> dict[str, float]:
+    """64 concurrent senders to one group with one member here, until all have arrived."""
+    score = Score()
+    await side.member("room", lambda _: score.hit())
+    result: dict[str, float] = {}
+    for seconds in (SECONDS / 4, SECONDS):  # the first time is for connections and caches
+        sent, base = 0, score.count
+        start, watch = time.perf_counter(), Stopwatch()
+        end = start + seconds
+
+        async def sender(end: float = end) -> None:
+            nonlocal sent
+            while time.perf_counter() < end and sent < MOST:
+                await side.send("room", MESSAGE)
+                sent += 1
+
+        await asyncio.gather(*(sender() for _ in range(SENDERS)))
+        try:
+            await score.until(base + sent, ARRIVING)
+        except TimeoutError:
+            arrived = score.count - base
+            raise RuntimeError(f"of {sent} messages by {name}, {arrived} have arrived") from None
+        result = {"rate": sent / (time.perf_counter() - start), "cpu": watch.each(sent)}
+    return result
 
 
 async def many_groups(side: Side, *_: str) -> dict[str, float]:
@@ -171,6 +201,7 @@ async def sender(side: Side, *_: str) -> dict[str, float]:
 
 CASES: Final[dict[str, Any]] = {
     "one_group": one_group,
+    "arrivals": arrivals,
     "many_groups": many_groups,
     "lone": lone,
     "replay": replay,
