@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fast_channels.exceptions import BackendUnavailable, HistoryLost, InvalidChannelLayerError
-from fast_channels.layers import HistoryPolicy, Message, Page, Position
+from fast_channels.layers import Append, Entry, HistoryPolicy, Message, Page, Position
 from fast_channels.layers.history import decode_position, decode_since, encode_position
 from fast_channels.layers.history.replay import READS
 from fast_channels.layers.in_memory import MemoryBackend, MemoryBroker
@@ -33,6 +33,8 @@ class SlowHistory(MemoryHistory):
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.reading = self.most = self.reads = self.failures = 0
+        self.was_set_back = False
+        """Another epoch is no sign that nothing of it is known."""
 
     async def read(self, topic: str, after: Position | None, limit: int, /) -> Page:
         self.reads += 1
@@ -43,11 +45,19 @@ class SlowHistory(MemoryHistory):
             if self.failures:
                 self.failures -= 1
                 raise BackendUnavailable("not now")
-            page = await super().read(topic, after, limit)
+            page = await self._read(topic, after, limit)
             await self.may_answer.wait()
             return page
         finally:
             self.reading -= 1
+
+    async def _read(self, topic: str, after: Position | None, limit: int) -> Page:
+        try:
+            return await super().read(topic, after, limit)
+        except HistoryLost as error:
+            if self.was_set_back:
+                error.anew = ""
+            raise
 
 
 class KeepingBackend(WatchedBackend):
@@ -214,6 +224,48 @@ async def test_a_loss_while_a_page_is_read_is_not_taken_for_the_end(make: Make) 
     await soon(joining)
     await layer.group_send("room", message(2))
     assert numbers(await receive(layer, channel, 2)) == [1, 2]
+
+
+async def test_all_of_a_history_that_began_anew_reaches_who_missed_its_beginning(
+    make: Make,
+) -> None:
+    """It went out while nothing came live, and has more than a page by then."""
+    layer = make(KeepingBackend, history=KEPT, gaps=True)
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    await layer.group_send("room", message(-1))
+    assert numbers(await receive(layer, channel, 1)) == [-1]
+    layer.backend.loses = True
+    await layer.backend.history.clear("fc:h.")
+    for n in range(200):
+        await layer.group_send("room", message(n))
+    layer.backend.loses = False
+    layer.backend.inbox.gap(OSError("lost"))
+    await layer.group_send("room", message(200))
+    told, *rest = await receive(layer, channel, 202)
+    assert told == {"type": "channels.gap", "group": "room"}
+    assert numbers(rest) == list(range(201))
+    assert await read_to_fence(layer, channel) == []
+
+
+async def test_what_a_history_that_was_set_back_has_does_not_come_again(make: Make) -> None:
+    """Nobody can tell what of it had come before, so who missed something goes on behind it."""
+    layer = make(KeepingBackend, history=KEPT, gaps=True)
+    channel = await layer.new_channel()
+    await layer.group_add("room", channel)
+    for n in range(3):
+        await layer.group_send("room", message(n))
+    assert numbers(await receive(layer, channel, 3)) == [0, 1, 2]
+    history, topic = layer.backend.history, "fc:h.room"
+    old = [Entry(kept.payload) for kept in (await history.last(topic, 3)).entries[:2]]
+    history.was_set_back = layer.backend.loses = True
+    await history.clear(topic)
+    await history.publish([Append(topic, old, 5_000, 60.0)])
+    layer.backend.loses = False
+    layer.backend.inbox.gap(OSError("lost"))
+    assert await receive(layer, channel, 1) == [{"type": "channels.gap", "group": "room"}]
+    await layer.group_send("room", message(3))
+    assert numbers(await receive(layer, channel, 1)) == [3]
 
 
 async def test_who_leaves_while_its_past_is_read_is_no_member(make: Make) -> None:

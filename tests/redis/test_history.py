@@ -118,6 +118,21 @@ async def test_a_server_that_lost_or_may_have_lost_entries_has_another_history(
         assert left == 1 if saved == "nothing" else left >= 1
 
 
+async def test_all_that_a_server_has_which_came_back_empty_reaches_members(
+    tmp_path: Path, make: Make
+) -> None:
+    with running(tmp_path) as server:
+        here, there = make(server.url, **KEPT), make(server.url, **KEPT)
+        channel = await joined(there)
+        await send(here, 0)
+        assert (await soon(there.receive(channel)))["n"] == 0
+        for _ in range(3):
+            await restarted(server)
+            await send_when_back(here, "room", {"type": "first"})
+            await here.group_send("room", LAST)
+            assert await read_until(there, channel, LAST) == [GAP, {"type": "first"}]
+
+
 async def test_a_history_that_was_wiped_under_its_members_is_told_as_a_gap(
     fragile: Server, make: Make
 ) -> None:

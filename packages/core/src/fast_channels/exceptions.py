@@ -67,6 +67,12 @@ class HistoryLost(FastChannelsError):
     can tell which were missed: re-synchronise, and go on without a position.
     """
 
+    def __init__(self, *args: object, anew: str = "") -> None:
+        super().__init__(*args)
+        self.anew = anew
+        """The epoch of the history that there is, if that began empty: so all that it has is new.
+        Empty: it is the same one, or nobody can tell."""
+
 
 class LayerClosed(FastChannelsError):
     """The layer was closed; ``await layer.open()`` makes it usable again."""

@@ -93,7 +93,8 @@ class KeptReader:
         end = await self._end(stream, topic)
         if after is not None:
             if after.epoch != stream.epoch:
-                raise HistoryLost(f"the history of {topic} is another one than {after.epoch}")
+                lost = f"the history of {topic} is another one than {after.epoch}"
+                raise HistoryLost(lost, anew=stream.epoch)
             if after.offset > end:
                 raise HistoryLost(f"the history of {topic} ends at {end}, before {after.offset}")
             if after.offset == end:

@@ -9,7 +9,7 @@ from fast_channels.exceptions import BackendUnavailable, HistoryLost
 from fast_channels.layers import Append, Kept, Page, Position, is_history_topic
 from fast_channels_redis.connection import Reply, explained
 from fast_channels_redis.routes import Routes, failure, unlink
-from fast_channels_redis.scripts import LAST, READ, Script
+from fast_channels_redis.scripts import ANEW, LAST, READ, Script
 
 BITS: Final = 64
 """An id is ``<milliseconds>-<n>``, each of so many bits."""
@@ -44,7 +44,8 @@ class RedisHistory:
         where = b"%d-%d" % (after.offset >> BITS, after.offset & (1 << BITS) - 1)
         epoch, end, found = await self._ask(READ, topic, after.epoch, where, limit + 1)
         if found is None:
-            raise HistoryLost(f"the history of {topic} is another one than that of {after.epoch}")
+            lost = f"the history of {topic} is another one than that of {after.epoch}"
+            raise HistoryLost(lost, anew=epoch if epoch.startswith(ANEW) else "")
         if found and found[0][0] == where:
             del found[0]
         elif (found[0][1][3:4] if found else [end]) != [where]:  # what came before it

@@ -10,12 +10,15 @@ last, the end, and how long entries live. A sorted set has the messages' ids, by
 from hashlib import sha1
 from typing import Final
 
+ANEW: Final = "n"
+"""How an epoch begins whose history began empty."""
+
 _OPEN: Final = """
 local stream, meta, ids = KEYS[1], KEYS[2], KEYS[3]
 local known = redis.call('HMGET', meta, 'epoch', 'run', 'end', 'ttl', 'due')
 local epoch, last, ttl, due = known[1], known[3], tonumber(known[4] or 0), tonumber(known[5] or 0)
 if not epoch then
-  epoch, last = ARGV[3], '0-0'
+  epoch, last = 'n' .. ARGV[3], '0-0'
   redis.call('HSET', meta, 'epoch', epoch, 'run', ARGV[1], 'end', last)
   redis.call('PEXPIRE', meta, 3600000)
   redis.call('UNLINK', stream, ids)

@@ -158,7 +158,9 @@ class History(Protocol):
     5. *Never wrong.* ``read`` raises ``HistoryLost`` rather than leave out an entry after ``after``
        (trimmed, expired, cleared), and for an ``after`` that this history did not give: of another
        epoch, or beyond its end. The end is known as long as positions may be around: an ``after``
-       that is the end itself is good for at least ``ttl`` seconds after the last entry.
+       that is the end itself is good for at least ``ttl`` seconds after the last entry. Where the
+       history is another one than that of ``after``, and began empty, the error's ``anew`` is its
+       epoch: members then get all that it has. Where it may have entries of the other one, not.
     6. *Any size.* An entry may be larger than ``Backend.max_payload``, as a job may: core cuts
        nothing here.
 

@@ -140,7 +140,8 @@ class Reader:
         if after is None:
             return
         if after.epoch != shard.epoch:
-            raise HistoryLost(f"the history of {topic} is another one than {after.epoch}")
+            lost = f"the history of {topic} is another one than {after.epoch}"
+            raise HistoryLost(lost, anew=shard.epoch)
         if after.offset >> BITS < self._cleared(shard, topic):
             raise HistoryLost(f"the history of {topic} was cleared after {after.offset}")
 

@@ -232,6 +232,8 @@ class Replay:
         except HistoryLost as error:
             lost = error
         page = await self.read(self.history.read, name, None, limit)
+        if page.position.epoch == lost.anew:
+            return page, lost
         first = page.entries[0].position if page.entries else None
         if first is not None and first.epoch == after.epoch and first.offset > after.offset:
             return page, lost

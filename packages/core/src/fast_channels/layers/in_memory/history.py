@@ -71,7 +71,8 @@ class MemoryStream:
         """Return the entries after the position."""
         if after is not None and after.epoch != self.epoch:
             raise HistoryLost(
-                f"the history of {topic} is another one than that of position {after.offset}"
+                f"the history of {topic} is another one than that of position {after.offset}",
+                anew=self.epoch,
             )
         start = self.gone if after is None else after.offset
         if start > self.end:

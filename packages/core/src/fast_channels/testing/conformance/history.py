@@ -225,9 +225,11 @@ class HistoryTests(HistorySuite, power="history"):
         assert await keeper.all(inside) == []
         assert len(await keeper.all(outside)) == 3
         for _ in range(2):
-            with pytest.raises(HistoryLost):
+            with pytest.raises(HistoryLost) as lost:
                 await keeper.history.read(inside, position, 10)
             await keeper.publish(inside, *self.numbered(5))
+            here = (await keeper.all(inside))[0].position
+            assert lost.value.anew in ("", here.epoch)
 
     @clause
     async def test_a_position_of_another_history_is_lost(self) -> None:
