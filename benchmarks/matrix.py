@@ -343,7 +343,7 @@ def describe(entry: Entry) -> dict[str, Any]:
         "broker": entry.broker,
         "role": entry.role,
         "environment": entry.environment or "here",
-        "other_promise": entry.other_promise,
+        "other_promise": {what: list(where) for what, where in entry.other_promise.items()},
     }
 
 

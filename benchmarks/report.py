@@ -17,7 +17,7 @@ from benchmarks import model
 from benchmarks.environments import plotter
 from benchmarks.processes import ROOT
 from benchmarks.results import Result, Row, read
-from benchmarks.targets import cells
+from benchmarks.targets import ahead, cells, cells_ahead
 
 RESULT: Final = ROOT / "benchmarks" / "results" / "full.json"
 PAGE: Final = ROOT / "docs" / "performance.md"
@@ -100,6 +100,18 @@ def targets(result: Result) -> str:
     for target in result.targets:
         lines.append("| " + " | ".join(cells(target)) + " |")
     return "\n".join(lines)
+
+
+def others_ahead(result: Result) -> str:
+    """Return who does not count for a target and is ahead of us, as a table."""
+    lines = [
+        "| scenario | case | ours | ahead of it | ratio | rounds' ratios | but |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    found = ahead(result)
+    for one in found:
+        lines.append("| " + " | ".join(cells_ahead(one)).replace("\n", " ") + " |")
+    return "\n".join(lines) if found else "Nobody, in this run."
 
 
 def table(
@@ -235,6 +247,7 @@ FIGURES: Final[dict[str, Callable[[Result], str]]] = {
     "measured-on": measured_on,
     "versions": libraries,
     "targets": targets,
+    "ahead": others_ahead,
     "group-size": table("group_size", "rate"),
     "group-size-cpu": table("group_size", "cpu_us"),
     "broker-messages": table("group_size", "broker_messages"),

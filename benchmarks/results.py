@@ -46,7 +46,8 @@ SCHEMA: Final[dict[str, Any]] = {
         "load": "the system's load average when each scenario began; above 0.5, others used it too",
     },
     "versions": {"servers": "by broker", "libraries": "by environment, then by distribution"},
-    "sides": "what was compared: name, label, broker, role, environment, other_promise",
+    "sides": "what was compared: name, label, broker, role, environment, other_promise (what it "
+    "does not promise and we do, with the scenarios in which that counts; none: in all)",
     "scenarios": "by name: title, unit, figure, lower_is_better, rounds, seconds, parameters, what",
     "rows": "scenario, case, x, side, measures (lists by name), told, reason",
     "targets": "scenario, case, ours, against, ratio, spread, at_least or at_most, met, why",

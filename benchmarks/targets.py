@@ -2,8 +2,11 @@
 
 A target is computed from a result's rows alone. The peers that count are those on the same broker
 that promise what we do (every reader gets a dict, a join is live when it returns, senders may be
-concurrent) and lost nothing and raised nothing in that case. A ratio is the median of the rounds'
-ratios, since what slows the machine for a while slows both sides of one round.
+concurrent) and lost nothing and raised nothing in that case; for a frame to a WebSocket client,
+where the promise ends in a socket for all, those that promise less count, too. Whoever does not
+count and is ahead of us all the same is named by ``ahead``, with what it does not do. A ratio is
+the median of the rounds' ratios, since what slows the machine for a while slows both sides of one
+round.
 """
 
 from collections.abc import Iterator, Sequence
@@ -74,41 +77,80 @@ def ratios_of(ours: Row, other: Row, measure: str) -> list[float]:
 
 def against_peers(result: Result) -> Iterator[dict[str, Any]]:
     """Yield our figure in each case against the best peer's on the same broker."""
-    for name, scenario in result.scenarios.items():
-        if name in UNMEASURED:
+    for ours in own_rows(result):
+        name, broker = ours.scenario, result.side(ours.side)["broker"]
+        measure, lower = figure(result, name)
+        peers = [
+            (ratios, row.side)
+            for row, ratios in rivals(result, ours)
+            if not faults(row) and (name == "websockets" or not unpromised(result, row))
+        ]
+        if not peers:
             continue
-        measure, lower = scenario["figure"], scenario["lower_is_better"]
-        for ours in result.of(name):
-            side = result.side(ours.side)
-            if side["role"] != "ours" or "history" in side["label"]:
-                continue
-            peers = [
-                (ratios, row.side)
-                for row in result.of(name)
-                if row.case == ours.case and keeps_the_promise(result, row, side["broker"])
-                if (ratios := ratios_of(ours, row, measure))
-            ]
-            if not peers:
-                continue
-            choose = max if lower else min
-            ratios, best = choose(peers, key=lambda peer: median(peer[0]))
-            doubled = side["broker"] in SLOW_BROKERS
-            doubled |= name in BROKER_BOUND and side["broker"] != "memory"
-            if name == "websockets":
-                most = BEST_PEER_SERVER if side["broker"] == "redis" else 1.0
-                yield target(ours, measure, best, ratios, "the best peer", at_most=most)
-            elif lower:
-                yield target(ours, measure, best, ratios, "the best peer", at_most=1.0)
-            else:
-                least = 2.0 if doubled else 1.0
-                yield target(ours, measure, best, ratios, "the best peer", at_least=least)
+        choose = max if lower else min
+        ratios, best = choose(peers, key=lambda peer: median(peer[0]))
+        doubled = broker in SLOW_BROKERS
+        doubled |= name in BROKER_BOUND and broker != "memory"
+        if name == "websockets":
+            most = BEST_PEER_SERVER if broker == "redis" else 1.0
+            yield target(ours, measure, best, ratios, "the best peer", at_most=most)
+        elif lower:
+            yield target(ours, measure, best, ratios, "the best peer", at_most=1.0)
+        else:
+            least = 2.0 if doubled else 1.0
+            yield target(ours, measure, best, ratios, "the best peer", at_least=least)
 
 
-def keeps_the_promise(result: Result, row: Row, broker: str) -> bool:
-    """Whether this is a peer on the broker to be compared with."""
-    side = result.side(row.side)
-    same = side["role"] == "peer" and side["broker"] == broker and not side["other_promise"]
-    return bool(same and row.measures and not row.reason and not row.lost)
+def ahead(result: Result) -> list[dict[str, Any]]:
+    """Return who is ahead of us in a case and promises less, lost something or raised errors."""
+    found: list[dict[str, Any]] = []
+    for ours in own_rows(result):
+        measure, lower = figure(result, ours.scenario)
+        for row, ratios in rivals(result, ours):
+            less = [*unpromised(result, row), *faults(row)]
+            behind = median(ratios) > 1.0 if lower else median(ratios) < 1.0
+            if less and behind:
+                limit = {"at_most" if lower else "at_least": 1.0}
+                found.append(target(ours, measure, row.side, ratios, "; ".join(less), **limit))
+    return found
+
+
+def own_rows(result: Result) -> Iterator[Row]:
+    """Yield our rows that peers are compared with."""
+    for name in result.scenarios:
+        for row in result.of(name) if name not in UNMEASURED else ():
+            side = result.side(row.side)
+            if side["role"] == "ours" and "history" not in side["label"]:
+                yield row
+
+
+def figure(result: Result, scenario: str) -> tuple[str, bool]:
+    """Return the scenario's main measure, and whether less of it is better."""
+    known = result.scenarios[scenario]
+    return known["figure"], known["lower_is_better"]
+
+
+def rivals(result: Result, ours: Row) -> Iterator[tuple[Row, list[float]]]:
+    """Yield the rows of peers for the same case and broker, and the ratios of ours to each."""
+    measure, _ = figure(result, ours.scenario)
+    broker = result.side(ours.side)["broker"]
+    for row in result.of(ours.scenario):
+        side = result.side(row.side)
+        same = row.case == ours.case and side["role"] == "peer" and side["broker"] == broker
+        if same and (ratios := ratios_of(ours, row, measure)):
+            yield row, ratios
+
+
+def unpromised(result: Result, row: Row) -> list[str]:
+    """Return what the row's side does not promise and we do."""
+    promises = result.side(row.side)["other_promise"].items()
+    return [what for what, counts in promises if not counts or row.scenario in counts]
+
+
+def faults(row: Row) -> list[str]:
+    """Return what went wrong where the row was measured."""
+    lost = [f"it lost {row.lost:.2%}"] if row.lost else []
+    return [*lost, row.reason] if row.reason else lost
 
 
 def message_counts(result: Result) -> Iterator[dict[str, Any]]:
@@ -178,39 +220,53 @@ def losses(result: Result) -> Iterator[dict[str, Any]]:
 
 
 HEADINGS: Final = ("scenario", "case", "ours", "against", "ratio", "spread", "target", "met")
+HEADINGS_AHEAD: Final = ("scenario", "case", "ours", "ahead of it", "ratio", "spread", "but")
 
 
 def cells(one: dict[str, Any]) -> tuple[str, ...]:
     """Return a target as text."""
     limit = f"≥ {one['at_least']:g}" if "at_least" in one else f"≤ {one['at_most']:g}"
+    return *compared(one), limit, "yes" if one["met"] else "NO"
+
+
+def cells_ahead(one: dict[str, Any]) -> tuple[str, ...]:
+    """Return as text who is ahead of us, and what it does not do."""
+    return *compared(one), one["why"]
+
+
+def compared(one: dict[str, Any]) -> tuple[str, ...]:
+    """Return as text who is compared, and how."""
     low, high = one["spread"]
-    met = "yes" if one["met"] else "NO"
     case = f"{one['case']}, {one['measure']}"
-    spread = f"{low:g} to {high:g}"
     return (
         one["scenario"],
         case,
         one["ours"],
         one["against"],
         f"{one['ratio']:g}",
-        spread,
-        limit,
-        met,
+        f"{low:g} to {high:g}",
     )
 
 
-def render(result: Result) -> str:
-    """Return the targets as one table, and what was not measured below it."""
-    lines = [HEADINGS, *map(cells, result.targets)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
-    lines.insert(1, tuple("-" * width for width in widths))
-    table = [
+def aligned(lines: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return a table as text; its first line is the heading."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    ruled = [lines[0], tuple("-" * width for width in widths), *lines[1:]]
+    return [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
+        for line in ruled
     ]
+
+
+def render(result: Result) -> str:
+    """Return the targets as a table, who else is ahead of us, and what was not measured."""
+    table = aligned([HEADINGS, *map(cells, result.targets)])
+    met = sum(one["met"] for one in result.targets)
+    summary = f"{met} of {len(result.targets)} targets are met"
+    others = aligned([HEADINGS_AHEAD, *map(cells_ahead, ahead(result))])
     reasons = [
         f"{row.scenario}  {row.side}  {row.case}  {row.reason}" for row in result.rows if row.reason
     ]
-    met = sum(one["met"] for one in result.targets)
-    summary = f"{met} of {len(result.targets)} targets are met"
-    return "\n".join([*table, "", summary, "", "not measured, or not wholly:", *reasons])
+    more = ["ahead of us, with another promise or with losses:", *others]
+    missing = ["not measured, or not wholly:", *reasons]
+    return "\n".join([*table, "", summary, "", *more, "", *missing])

@@ -19,6 +19,15 @@ BROKERS: Final = ("memory", "redis", "postgres", "rabbitmq", "nats")
 NO_CHANNEL: Final = "it has no channel in the process: what it delivers goes to a client's socket"
 PACKETS: Final = "it delivers encoded packets to a connection, no dicts to a reader"
 
+Promises = dict[str, tuple[str, ...]]
+"""What a peer does not promise and we do, and the scenarios in which that counts; none: in all."""
+
+BYTES: Final[Promises] = {"it hands over bytes, no dicts": ()}
+TEXT: Final[Promises] = {"it hands over text, no dicts": ()}
+UNANSWERED: Final[Promises] = {"its join returns before the server has answered": ("joins",)}
+SENDING: Final = ("group_size", "senders", "two_processes", "latency", "lone", "many_groups")
+"""The scenarios in which it counts what a send promises."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -40,8 +49,8 @@ class Entry:
     environment: str | None = None
     """Of ``environments.LIBRARIES``; None is where this runs."""
 
-    other_promise: str = ""
-    """Why a target does not compare with this peer; empty: it promises what we do."""
+    other_promise: Promises = field(default_factory=dict)
+    """Where a target does not compare with this peer, and why; empty: it promises what we do."""
 
     cannot: dict[str, str] = field(default_factory=dict)
     """Why it cannot be measured in a scenario, by the scenario's name."""
@@ -83,8 +92,11 @@ ENTRIES: Final = (
         "channels-memory", "Django Channels", "memory",
         "layers:ChannelsMemory", "channels",
     ),
-    _peer("litestar-memory", "Litestar", "memory", "litestar:Memory", "litestar"),
-    _peer("broadcaster-memory", "broadcaster", "memory", "broadcaster:Memory", "broadcaster"),
+    _peer("litestar-memory", "Litestar", "memory", "litestar:Memory", "litestar", BYTES),
+    _peer(
+        "broadcaster-memory", "broadcaster", "memory",
+        "broadcaster:Memory", "broadcaster", TEXT,
+    ),
     # Redis
     Entry("hiredis", "bare protocol (hiredis)", "redis", "floor", "drivers:Hiredis"),
     Entry("redis-py", "redis-py", "redis", "driver", "drivers:RedisPy"),
@@ -92,7 +104,7 @@ ENTRIES: Final = (
     _ours("redis", "Fast Channels, history", source="ours:RedisHistory", **HISTORY),
     _peer(
         "channels-redis-pubsub", "channels_redis pub/sub", "redis",
-        "layers:ChannelsRedisPubSub", "channels",
+        "layers:ChannelsRedisPubSub", "channels", UNANSWERED,
     ),
     _peer(
         "channels-redis-core", "channels_redis core", "redis",
@@ -100,16 +112,23 @@ ENTRIES: Final = (
     ),
     _peer(
         "fast-channels-1.1-redis", "fast-channels 1.1 pub/sub", "redis",
-        "layers:FastChannelsRedisPubSub", "fast-channels",
+        "layers:FastChannelsRedisPubSub", "fast-channels", UNANSWERED,
     ),
-    _peer("litestar-redis", "Litestar pub/sub", "redis", "litestar:Redis", "litestar"),
+    _peer(
+        "litestar-redis", "Litestar pub/sub", "redis",
+        "litestar:Redis", "litestar", BYTES | UNANSWERED,
+    ),
     _peer(
         "litestar-streams", "Litestar streams", "redis",
-        "litestar:RedisStreams", "litestar",
+        "litestar:RedisStreams", "litestar", BYTES | UNANSWERED,
     ),
-    _peer("broadcaster-redis", "broadcaster", "redis", "broadcaster:Broker", "broadcaster"),
+    _peer(
+        "broadcaster-redis", "broadcaster", "redis",
+        "broadcaster:Broker", "broadcaster", TEXT | UNANSWERED,
+    ),
     Entry(
-        "socketio-redis", "python-socketio", "redis", "peer", "socketio:Redis", "socketio", PACKETS,
+        "socketio-redis", "python-socketio", "redis", "peer", "socketio:Redis", "socketio",
+        {PACKETS: ()},
         {**dict.fromkeys(("joins", "footprint", "burst"), NO_CHANNEL), "latency": PACKETS},
     ),
     # PostgreSQL
@@ -120,13 +139,20 @@ ENTRIES: Final = (
     _peer(
         "channels-postgres", "channels_postgres", "postgres",
         "layers:ChannelsPostgres", "channels-postgres",
+        {"what is sent before a member's first receive is lost": ("joins",)},
     ),
-    _peer("litestar-asyncpg", "Litestar asyncpg", "postgres", "litestar:Asyncpg", "litestar"),
-    _peer("litestar-psycopg", "Litestar psycopg", "postgres", "litestar:Psycopg", "litestar"),
+    _peer(
+        "litestar-asyncpg", "Litestar asyncpg", "postgres",
+        "litestar:Asyncpg", "litestar", BYTES,
+    ),
+    _peer(
+        "litestar-psycopg", "Litestar psycopg", "postgres",
+        "litestar:Psycopg", "litestar", BYTES,
+    ),
     _peer(
         "broadcaster-postgres", "broadcaster", "postgres",
         "broadcaster:Broker", "broadcaster",
-        "two sends at once raise asyncpg's InterfaceError",
+        {"two sends at once raise asyncpg's InterfaceError": ()} | TEXT,
     ),
     # RabbitMQ
     Entry("aio-pika", "aio-pika", "rabbitmq", "driver", "drivers:AioPika"),
@@ -140,7 +166,10 @@ ENTRIES: Final = (
     Entry("nats-py", "nats-py", "nats", "driver", "drivers:NatsPy"),
     _ours("nats", source="ours:Nats"),
     _ours("nats", "Fast Channels, history", source="ours:NatsHistory", **HISTORY),
-    _peer("channels-nats", "channels_nats", "nats", "layers:ChannelsNats", "channels-nats"),
+    _peer(
+        "channels-nats", "channels_nats", "nats", "layers:ChannelsNats", "channels-nats",
+        {"its send returns before the message has left the process": SENDING},
+    ),
     # The brokers' own tools
     Entry("redis-benchmark", "redis-benchmark", "redis", "tool", ""),
     Entry("pgbench", "pgbench", "postgres", "tool", ""),

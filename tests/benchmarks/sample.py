@@ -9,7 +9,12 @@ from benchmarks.sides import entry
 
 SIDES = (
     *("bare", "ours-memory"),
-    *("redis-py", "ours-redis", "channels-redis-pubsub", "broadcaster-redis"),
+    *("redis-py", "ours-redis", "channels-redis-pubsub", "channels-redis-core"),
+    *("litestar-redis", "broadcaster-redis"),
+)
+SCENARIOS = (
+    *("group_size", "senders", "joins", "lone"),
+    *("burst", "processes", "idle", "websockets"),
 )
 
 
@@ -29,7 +34,7 @@ def sample() -> Result:
         "libraries": {"here": {"fast-channels": "0.1.0", "uvloop": "0.23.0"}},
     }
     result.sides = [describe(entry(name)) for name in SIDES]
-    for scenario in ("group_size", "senders", "lone", "burst", "processes", "idle", "websockets"):
+    for scenario in SCENARIOS:
         found = plan(scenario)
         result.scenarios[scenario] = {
             "title": found.title,
@@ -52,9 +57,14 @@ def sample() -> Result:
     add(result, "senders", "64 senders", "ours-redis", rate=[50_000.0, 60_000.0])
     add(result, "senders", "64 senders", "channels-redis-pubsub", rate=[5_000.0, 6_000.0])
     add(
-        result, "senders", "64 senders", "broadcaster-redis", rate=[90_000.0, 90_000.0],
+        result, "senders", "64 senders", "channels-redis-core", rate=[90_000.0, 90_000.0],
         lost=[0, 20], expected=[100, 100],
     )  # fmt: skip
+    add(result, "senders", "64 senders", "litestar-redis", rate=[40_000.0, 40_000.0])
+    add(result, "senders", "64 senders", "broadcaster-redis", rate=[100_000.0, 100_000.0])
+    add(result, "joins", "same group", "ours-redis", rate=[10_000.0, 10_000.0])
+    add(result, "joins", "same group", "channels-redis-core", rate=[8_000.0, 8_000.0])
+    add(result, "joins", "same group", "channels-redis-pubsub", rate=[20_000.0, 20_000.0])
     add(result, "lone", "one at a time", "ours-redis", p50_us=[150.0, 150.0])
     add(result, "lone", "one at a time", "redis-py", p50_us=[100.0, 100.0])
     add(result, "burst", "as it comes", "ours-memory", arrived=[1.0], lost=[0], expected=[100])
@@ -67,6 +77,7 @@ def sample() -> Result:
         )  # fmt: skip
     add(result, "idle", "idle", "ours-redis", bytes=[20_480.0])
     add(result, "websockets", "500 clients, websockets-sansio", "ours-redis", cpu_us=[20.0, 22.0])
+    add(result, "websockets", "500 clients, websockets-sansio", "litestar-redis", cpu_us=[20.0] * 2)
     result.row("websockets", "", "redis-py").reason = "it serves nobody"
     return result
 

@@ -40,9 +40,45 @@ def test_what_is_no_result_is_refused_with_the_reason(spoil: object, complaint: 
     assert complaint in str(caught.value)
 
 
-def test_a_peer_that_lost_something_is_not_the_best_one() -> None:
-    [best] = [t for t in targets.of(sample()) if t["why"] == "the best peer"]
-    assert (best["against"], best["ratio"], best["met"]) == ("channels-redis-pubsub", 10.0, True)
+def best(scenario: str) -> tuple[str, float, bool]:
+    """Return the peer that a scenario's target compares with, the ratio, and whether it is met."""
+    found = [t for t in targets.of(sample()) if t["why"] == "the best peer"]
+    [one] = [t for t in found if t["scenario"] == scenario]
+    return one["against"], one["ratio"], one["met"]
+
+
+def test_a_peer_that_lost_something_or_promises_less_is_not_the_best_one() -> None:
+    assert best("senders") == ("channels-redis-pubsub", 10.0, True)
+
+
+def test_what_a_peers_join_does_not_promise_counts_for_joins_alone() -> None:
+    assert best("joins") == ("channels-redis-core", 1.25, True)
+    assert best("senders")[0] == "channels-redis-pubsub"
+
+
+def test_for_frames_of_websockets_the_best_peer_is_one_of_any_promise() -> None:
+    assert best("websockets") == ("litestar-redis", 1.05, False)
+
+
+def test_who_promises_less_or_lost_something_is_named_where_it_is_ahead() -> None:
+    found = [(t["scenario"], t["against"], t["ratio"], t["why"]) for t in targets.ahead(sample())]
+    assert found == [
+        ("senders", "channels-redis-core", 0.611, "it lost 10.00%"),
+        ("senders", "broadcaster-redis", 0.55, "it hands over text, no dicts"),
+        ("joins", "channels-redis-pubsub", 0.5, "its join returns before the server has answered"),
+        ("websockets", "litestar-redis", 1.05, "it hands over bytes, no dicts"),
+    ]
+
+
+def test_both_tables_stand_on_the_page_and_in_what_a_run_prints() -> None:
+    result = sample()
+    result.targets = targets.of(result)
+    page = "<!-- figures: ahead -->\n<!-- end of figures -->"
+    line = "| senders | 64 senders, rate | ours-redis | broadcaster-redis | 0.55 | 0.5 to 0.6 |"
+    assert line in report.refreshed(page, result)
+    printed = targets.render(result)
+    assert "channels-redis-pubsub  10     10 to 10" in printed
+    assert "broadcaster-redis      0.55" in printed
 
 
 def test_a_missed_target_says_by_how_much() -> None:
