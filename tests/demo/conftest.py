@@ -1,11 +1,14 @@
-"""What the tests in a real browser share: the browser."""
+"""What the tests in a real browser share: the browser, and the demo in it."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
+
+from .windows import Demo, Window
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
@@ -36,3 +39,36 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=found[0], args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    """The demo, which in the end has written nothing to stderr."""
+    demo = Demo(tmp_path / "stderr")
+    demo.start()
+    yield demo
+    demo.kill()
+    assert demo.errors.read_text() == ""
+
+
+@pytest.fixture
+def window(browser: Browser, demo: Demo) -> Iterator[Callable[..., Window]]:
+    """Opens windows, each of a person of their own unless a context is given.
+
+    In the end no page has complained, and none has asked another host for anything.
+    """
+    contexts: list[BrowserContext] = []
+    windows: list[Window] = []
+
+    def open_window(context: BrowserContext | None = None, **options: Any) -> Window:
+        if context is None:
+            context = browser.new_context(**options)
+            contexts.append(context)
+        windows.append(Window(context.new_page(), demo))
+        return windows[-1]
+
+    yield open_window
+    for context in contexts:
+        context.close()
+    assert [problem for window in windows for problem in window.problems] == []
+    assert {host for window in windows for host in window.hosts} <= {f"127.0.0.1:{demo.port}"}

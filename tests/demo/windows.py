@@ -1,0 +1,147 @@
+"""The demo as a process of its own, and windows of a browser with its chat page."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Page, expect
+
+SOON = 20_000  # milliseconds; what the page shows within this passes
+
+
+class Demo:
+    """The demo as a process of its own; started again, it is on the same port."""
+
+    def __init__(self, errors: Path) -> None:
+        self.errors = errors
+        self.layer = "memory://"
+        self.port = 0
+        self.was_down = False
+        self.process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def start(self) -> None:
+        """The demo serves."""
+        environ = {k: v for k, v in os.environ.items() if k not in ("HOST", "LAYER")}
+        with self.errors.open("a") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "fast_channels_tools.demo"],
+                env={**environ, "PORT": str(self.port), "LAYER": self.layer},
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        greeting = self.process.stdout.readline()
+        address = re.search(r"http://127\.0\.0\.1:(\d+)", greeting)
+        assert address, f"the demo said {greeting!r} and {self.errors.read_text()!r}"
+        self.port = int(address[1])
+
+    def kill(self) -> None:
+        """The process is gone, without a word to anyone."""
+        self.was_down = True
+        if self.process is not None:
+            assert self.process.stdout is not None
+            self.process.kill()
+            self.process.wait(10)
+            self.process.stdout.close()
+            self.process = None
+
+
+class Window:
+    """One window with the chat in it, and what a person does and sees there."""
+
+    def __init__(self, page: Page, demo: Demo) -> None:
+        self.page = page
+        self.demo = demo
+        self.problems: list[str] = []
+        self.hosts: set[str] = set()
+        page.on("pageerror", lambda error: self.problems.append(f"uncaught: {error}"))
+        page.on("console", self._heard)
+        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+        page.on("websocket", lambda socket: self.hosts.add(urlsplit(socket.url).netloc))
+
+    def _heard(self, message: Any) -> None:
+        # A browser itself reports each attempt to reach a server that is not there, or to reach
+        # one while it is offline.
+        away = self.demo.was_down or "ERR_INTERNET_DISCONNECTED" in message.text
+        no_server = "WebSocket connection to" in message.text and away
+        if message.type in ("error", "warning") and not no_server:
+            self.problems.append(f"{message.type}: {message.text}")
+
+    def open(self, room: str = "") -> "Window":
+        self.page.goto(self.demo.url + (f"#{room}" if room else ""))
+        return self
+
+    def enter(self, name: str, room: str = "") -> "Window":
+        self.open(room)
+        self.give_name(name)
+        self.sees_light("online")
+        return self
+
+    def give_name(self, name: str) -> None:
+        self.page.get_by_label("Your name", exact=True).fill(name)
+        self.page.get_by_role("button", name="Start talking").click()
+
+    def rename(self, name: str) -> None:
+        self.page.get_by_role("button", name="Change your name").click()
+        self.give_name(name)
+        self.sees(f"You joined as {name}")
+
+    @property
+    def input(self) -> Any:
+        return self.page.get_by_label("Message", exact=True)
+
+    def say(self, text: str) -> None:
+        self.input.fill(text)
+        self.input.press("Enter")
+        expect(self.input).to_have_value("")
+
+    def sees(self, text: str) -> None:
+        """The log has an entry of exactly this text, once."""
+        entry = self.page.locator("#log").get_by_text(text, exact=True)
+        expect(entry).to_have_count(1, timeout=SOON)
+
+    def sees_people(self, *names: str) -> None:
+        """The list of who is here has just these names."""
+        expect(self.page.locator("#people li")).to_have_text(list(names), timeout=SOON)
+
+    def sees_message(self, author: str, text: str) -> None:
+        """The log has this message once, and the name nearest above it is the author's."""
+        self.sees(text)
+        message = self.page.locator("#log .message", has=self.page.get_by_text(text, exact=True))
+        expect(message).to_have_attribute("data-author", author)
+
+    def sees_light(self, state: str) -> None:
+        light = self.page.locator("#connection")
+        expect(light).to_have_attribute("data-state", state, timeout=SOON)
+        color = {"online": "--green", "offline": "--red", "refused": "--red"}[state]
+        self.page.wait_for_function(  # it may be between two states
+            """([state, name]) => {
+                const probe = document.createElement("i");
+                probe.style.background = `var(${name})`;
+                document.body.append(probe);
+                const [wanted, shown] = [probe, document.querySelector(".light")].map(
+                    (each) => getComputedStyle(each).backgroundColor);
+                probe.remove();
+                return document.querySelector("#connection").dataset.state === state
+                    && shown === wanted;
+            }""",
+            arg=[state, color],
+            timeout=SOON,
+        )
+
+    def has_no_sideways_scroll(self) -> None:
+        widths = self.page.evaluate(
+            "[document.documentElement.scrollWidth, document.body.scrollWidth,"
+            " document.querySelector('#scroller').scrollWidth -"
+            " document.querySelector('#scroller').clientWidth, innerWidth]"
+        )
+        assert widths == [widths[3], widths[3], 0, widths[3]]
