@@ -14,14 +14,10 @@ from fast_channels.layers.messages import encode_message
 
 from .backends import Layer, Make, frame, layers, node_of
 from .clock import virtual_time
-from .waiting import numbers, read_to_fence, receive
+from .waiting import message, numbers, read_to_fence, receive
 
 GOOD = frame({"type": "test.message", "n": 1})
 TEN_MB = 10_485_760
-
-
-def message(n: int) -> dict[str, Any]:
-    return {"type": "test.message", "n": n}
 
 
 def body(*payloads: bytes) -> bytes:

@@ -13,11 +13,7 @@ from fast_channels.layers.names import channel_node
 
 from .backends import Layer, Make, frame, from_callback, layers, node_of
 from .clock import virtual_time
-from .waiting import numbers, read_to_fence, receive, soon, turns, until
-
-
-def message(n: int) -> dict[str, Any]:
-    return {"type": "test.message", "n": n}
+from .waiting import message, numbers, read_to_fence, receive, soon, turns, until
 
 
 async def test_every_channel_has_another_name_with_the_prefix_asked_for(make: Make) -> None:

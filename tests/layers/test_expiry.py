@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from typing import Any
 
 import msgspec
 import pytest
@@ -11,13 +10,9 @@ from fast_channels.layers.codec import Entry, encode_entries
 from fast_channels.layers.messages import encode_message
 
 from .backends import Layer, Make, node_of
-from .waiting import numbers, past, read_to_fence, receive, soon, until
+from .waiting import message, numbers, past, read_to_fence, receive, soon, until
 
 EXPIRY = 0.05
-
-
-def message(n: int) -> dict[str, Any]:
-    return {"type": "test.message", "n": n}
 
 
 async def arrived(layer: Layer) -> None:

@@ -21,13 +21,9 @@ from .backends import (
     packed,
 )
 from .clock import virtual_time
-from .waiting import numbers, read_to_fence, receive, until
+from .waiting import message, numbers, read_to_fence, receive, until
 
 LOST = OSError("connection lost")
-
-
-def message(n: int) -> dict[str, Any]:
-    return {"type": "test.message", "n": n}
 
 
 def gap(group: str | None) -> dict[str, Any]:

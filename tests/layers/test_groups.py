@@ -11,11 +11,7 @@ from fast_channels.layers.in_memory import memory_layer
 
 from .backends import LosingBackend, Make, frame, layers, node_of, packed
 from .clock import virtual_time
-from .waiting import numbers, read_to_fence, receive, soon, turns, until
-
-
-def message(n: int) -> dict[str, Any]:
-    return {"type": "test.message", "n": n}
+from .waiting import message, numbers, read_to_fence, receive, soon, turns, until
 
 
 async def test_every_member_gets_a_group_message_once(make: Make) -> None:

@@ -14,13 +14,9 @@ from fast_channels.layers.in_memory.history import MemoryHistory
 from fast_channels.layers.messages import encode_message
 
 from .backends import Make, WatchedBackend, frame
-from .waiting import numbers, read_to_fence, receive, soon, turns, until
+from .waiting import message, numbers, read_to_fence, receive, soon, turns, until
 
 KEPT = {"room*": HistoryPolicy(keep=5_000, ttl=60.0)}
-
-
-def message(n: int) -> dict[str, Any]:
-    return {"type": "test.message", "n": n}
 
 
 class SlowHistory(MemoryHistory):

@@ -15,11 +15,7 @@ from fast_channels.layers.mailbox import Mailbox, Unread
 from fast_channels.layers.messages import encode_message
 
 from .backends import Layer, Make, frame, from_callback, node_of
-from .waiting import numbers, read_to_fence, receive, soon, turns, until
-
-
-def message(n: int, **fields: Any) -> dict[str, Any]:
-    return {"type": "test.message", "n": n, **fields}
+from .waiting import message, numbers, read_to_fence, receive, soon, turns, until
 
 
 async def crowd(layer: Layer, group: str, size: int) -> list[str]:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,7 @@ from fast_channels.plugins import hookimpl
 
 from .backends import LosingBackend, Make, layers
 from .clock import virtual_time
-from .waiting import numbers, read_to_fence, receive, soon, until
+from .waiting import message, numbers, read_to_fence, receive, soon, until
 
 
 class Listener:
@@ -34,10 +33,6 @@ def listener() -> Iterator[Listener]:
     plugins.register(made)
     yield made
     plugins.unregister(made)
-
-
-def message(n: int, **fields: Any) -> dict[str, Any]:
-    return {"type": "test.message", "n": n, **fields}
 
 
 async def test_messages_are_received_in_the_order_in_which_they_were_sent(make: Make) -> None:

@@ -11,13 +11,9 @@ from fast_channels.layers.codec import OVERHEAD
 
 from .backends import Layer, Make, RefusingBackend, SteppedBackend, layers, node_of, packed
 from .clock import virtual_time
-from .waiting import numbers, receive, soon, turns, until
+from .waiting import message, numbers, receive, soon, turns, until
 
 MIB = 1_048_576
-
-
-def message(n: int, **fields: Any) -> dict[str, Any]:
-    return {"type": "test.message", "n": n, **fields}
 
 
 def send(layer: Layer, group: str, n: int, **fields: Any) -> "asyncio.Task[None]":

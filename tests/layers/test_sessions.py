@@ -31,11 +31,7 @@ from .backends import (
     layers,
 )
 from .clock import virtual_time
-from .waiting import numbers, receive, soon, turns, until
-
-
-def message(n: int) -> dict[str, Any]:
-    return {"type": "test.message", "n": n}
+from .waiting import message, numbers, receive, soon, turns, until
 
 
 async def round_trip(layer: BaseChannelLayer) -> int:

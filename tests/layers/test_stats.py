@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from typing import Any
 
 import pytest
 
@@ -11,7 +10,7 @@ from fast_channels.layers import HistoryPolicy, InMemoryChannelLayer
 from fast_channels.layers.counters import BOUNDS, Durations
 
 from .backends import Layer, Make, RefusingBackend, SmallBackend, frame
-from .waiting import receive, turns, until
+from .waiting import message, receive, turns, until
 
 COUNTERS = {
     "sent",
@@ -31,10 +30,6 @@ COUNTERS = {
     "failed",
 }
 LEVELS = {"sessions", "channels", "groups", "unread", "waiting"}
-
-
-def message(n: int, **fields: Any) -> dict[str, Any]:
-    return {"type": "test.message", "n": n, **fields}
 
 
 async def test_a_new_layer_has_counted_nothing() -> None:

@@ -9,11 +9,7 @@ from fast_channels.exceptions import BackendUnavailable
 
 from .backends import Layer, Make, layers
 from .clock import virtual_time
-from .waiting import numbers, read_to_fence, receive, soon, turns, until
-
-
-def message(n: int) -> dict[str, Any]:
-    return {"type": "test.message", "n": n}
+from .waiting import message, numbers, read_to_fence, receive, soon, turns, until
 
 
 def groups(calls: list[list[str]]) -> list[list[str]]:

@@ -54,6 +54,11 @@ async def read_to_fence(
     return messages
 
 
+def message(n: int, **fields: Any) -> dict[str, Any]:
+    """Return a message with that number."""
+    return {"type": "test.message", "n": n, **fields}
+
+
 def numbers(messages: list[dict[str, Any]]) -> list[int]:
     """Return the ``"n"`` of each message."""
     return [message["n"] for message in messages]
