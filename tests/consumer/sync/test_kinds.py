@@ -5,10 +5,7 @@
 import pytest
 from asgiref.sync import async_to_sync
 
-from fast_channels import (
-    JsonWebsocketConsumer,
-    SyncConsumer,
-)
+from fast_channels import JsonWebsocketConsumer, SyncConsumer
 from fast_channels.exceptions import StopConsumer
 
 from .recorded import Recorded
