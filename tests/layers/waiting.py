@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from fast_channels.layers import ChannelLayer
+from fast_channels.layers import BaseChannelLayer, ChannelLayer
 
 T = TypeVar("T")
 
@@ -62,3 +62,12 @@ def message(n: int, **fields: Any) -> dict[str, Any]:
 def numbers(messages: list[dict[str, Any]]) -> list[int]:
     """Return the ``"n"`` of each message."""
     return [message["n"] for message in messages]
+
+
+async def round_trip(layer: BaseChannelLayer) -> int:
+    """Send to a group and receive from it; return how many sessions the layer has."""
+    async with layer.channel() as channel:
+        await layer.group_add("group", channel.name)
+        await layer.group_send("group", message(1))
+        assert await soon(channel.receive()) == message(1)
+    return layer.stats()["sessions"]
