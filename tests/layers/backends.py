@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 from fast_channels.exceptions import BackendUnavailable, PublishFailed
-from fast_channels.layers import Backend, BaseChannelLayer, Inbox, Publication
+from fast_channels.layers import Backend, BaseChannelLayer, Inbox, InMemoryChannelLayer, Publication
 from fast_channels.layers.codec import (
     Entry,
     decode_entries,
@@ -197,6 +197,10 @@ class Make(Protocol):
     """Makes a layer that is closed when the test ends."""
 
     def __call__(self, kind: Callable[[MemoryBroker], Backend] = ..., **options: Any) -> Layer: ...
+
+
+MakeMemory = Callable[..., InMemoryChannelLayer]
+"""The same, of memory layers."""
 
 
 @asynccontextmanager
