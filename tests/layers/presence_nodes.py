@@ -11,6 +11,11 @@ from fast_channels.layers.in_memory import MemoryBroker
 
 from .backends import Layer, WatchedBackend
 
+ROOM = "fc:p.room"
+BEATS = "fc:b.presence"
+HELD = 2.1
+"""Seconds after which a leave has been told."""
+
 
 class CutOffBackend(WatchedBackend):
     """Over a wire that can be cut, and that drops what ``loses`` says."""
