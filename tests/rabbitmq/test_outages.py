@@ -197,7 +197,7 @@ async def test_a_server_short_of_memory_says_so_to_senders_and_takes_them_later(
 
 
 async def test_an_alarm_names_itself_within_a_short_send_timeout(node: Node, make: Make) -> None:
-    layer = make(node.url, send_timeout=0.5)
+    layer = make(node.url, send_timeout=2.0)  # as long as the longest wait for an alarm's end
     await layer.open()
     await asyncio.to_thread(node.alarm, on=True)
     try:
