@@ -1,6 +1,7 @@
 """Durable groups on streams: what RabbitMQ does to them, and what is promised nevertheless."""
 
 import asyncio
+import itertools
 import logging
 import os
 import time
@@ -13,10 +14,11 @@ from pamqp import commands
 from tests.waiting import hears, read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable, HistoryLost, InvalidChannelLayerError
-from fast_channels.layers import Append, Entry, HistoryPolicy, Kept, Position
+from fast_channels.layers import Append, Entry, History, HistoryPolicy, Kept, Position
 from fast_channels_rabbitmq import RabbitMQBackend, RabbitMQChannelLayer
 from fast_channels_rabbitmq.connection import Connection
 from fast_channels_rabbitmq.history.records import id_of, message, pack
+from fast_channels_rabbitmq.history.scanning import Scan
 from fast_channels_rabbitmq.history.streams import name_of, shard_of
 from fast_channels_rabbitmq.publisher import address_of
 from fast_channels_rabbitmq.server import connect
@@ -158,15 +160,21 @@ async def test_a_server_that_lost_what_it_had_confirmed_begins_another_history(
     node.kill()
     await asyncio.to_thread(_copy, copy, data)
     await asyncio.to_thread(node.start)
-    told = asyncio.create_task(soon(there.receive(channel)))
-    sent = 0
-    while not told.done():  # who is told goes on with what comes then
-        sent += 1
-        await _sent_once(here, {"type": "new"}, f"new-{sent}")
-    assert await told == GAP
-    assert await soon(there.receive(channel)) == {"type": "new"}
+    sending = asyncio.create_task(_send_on(here))
+    try:
+        assert await soon(there.receive(channel)) == GAP
+        # It goes on with what comes then.
+        assert await soon(there.receive(channel)) == {"type": "new"}
+    finally:
+        sending.cancel()
+        await asyncio.wait([sending])
     with pytest.raises(HistoryLost):
         await soon(here.group_history("kept", since=late[2].position))
+
+
+async def _send_on(layer: RabbitMQChannelLayer) -> None:
+    for number in itertools.count():
+        await _sent_once(layer, {"type": "new"}, f"new-{number}")
 
 
 def _copy(source: Any, target: Any) -> None:
@@ -279,6 +287,148 @@ async def test_a_read_passes_over_what_others_have_in_the_stream(
 async def late_last(process: Process, topic: str, count: int) -> list[Kept]:
     assert process.backend.history is not None
     return list((await process.backend.history.last(topic, count)).entries)
+
+
+async def test_pages_that_follow_each_other_look_for_the_end_once(
+    process: Callable[[], Awaitable[Process]], prefix: str
+) -> None:
+    one = await process()
+    topic, history = f"{prefix}:h.room", one.backend.history
+    assert history is not None
+    sent = [[b"%d-%d" % (each, part) for part in range(5)] for each in range(10)]
+    for some in sent:
+        await soon(history.publish([Append(topic, [Entry(x) for x in some], 100, 60.0)]))
+    found, place = await pages(history, topic, None, 2)
+    assert found == [payload for some in sent for payload in some]
+    await one.publish(topic, b"later")
+    [later] = await one.all(topic, place)
+    assert later.payload == b"later"
+    # Each look is a message of the stream.
+    assert (later.position.offset >> 16) - (place.offset >> 16) <= 4
+
+
+async def test_a_page_has_what_was_sent_since_the_one_before(
+    process: Callable[[], Awaitable[Process]], prefix: str
+) -> None:
+    one, other = await process(), await process()
+    topic, history = f"{prefix}:h.room", one.backend.history
+    assert history is not None
+    place = None
+    for number in range(20):  # another process sends two for each one that is read
+        for _ in range(2):
+            await other.publish(topic, b"%d" % number)
+        page = await soon(history.read(topic, place, 1))
+        assert [each.payload for each in page.entries] == [b"%d" % (number // 2)]
+        place = page.position
+        assert page.more
+    found, _ = await pages(history, topic, place, 3)
+    assert found == [b"%d" % (number // 2) for number in range(20, 40)]
+
+
+async def test_readers_at_one_place_do_not_share_what_is_ahead(
+    process: Callable[[], Awaitable[Process]], prefix: str
+) -> None:
+    one = await process()
+    history = one.backend.history
+    assert history is not None
+    room = f"{prefix}:h.room"
+    others = (f"{prefix}:h.room-{number}" for number in range(1_000))
+    other = next(name for name in others if shard_of(name) == shard_of(room))
+    both = [Append(room, [Entry(b"r"), Entry(b"s")], 100, 60.0)]
+    both.append(Append(other, [Entry(b"o"), Entry(b"p")], 100, 60.0))
+    for _ in range(5):
+        await soon(history.publish(both))
+    readers = [pages(history, topic, None, 1) for topic in (room, room, other, other)]
+    found = [payloads for payloads, _ in await asyncio.gather(*readers)]
+    assert found == [[b"r", b"s"] * 5] * 2 + [[b"o", b"p"] * 5] * 2
+    first = await soon(history.read(room, None, 2))
+    again = [await soon(history.read(room, first.position, 2)) for _ in range(2)]
+    assert again[0] == again[1]
+
+
+async def test_what_is_ahead_of_a_reader_who_stops_is_let_go(
+    process: Callable[[], Awaitable[Process]], prefix: str, node: Node
+) -> None:
+    one = await process()
+    topic, history = f"{prefix}:h.room", one.backend.history
+    assert history is not None
+    for _ in range(3):
+        await one.publish(topic, b"entry")
+    await one.all(topic)
+    stream = name_of(prefix, shard_of(topic))
+    await until(lambda: consumers(node, stream) == 1)  # who follows it
+    page = await soon(history.read(topic, None, 1))
+    assert page.more
+    assert consumers(node, stream) == 2
+    await until(lambda: consumers(node, stream) == 1)
+    assert (await pages(history, topic, page.position, 1))[0] == [b"entry"] * 2
+
+
+async def test_what_is_ahead_of_a_reader_has_a_limit(
+    process: Callable[[], Awaitable[Process]], prefix: str, connection: Connection
+) -> None:
+    one = await process()
+    topic = f"{prefix}:h.room"
+    await one.publish(topic, bytes(1_000))
+    scan = await Scan.begin(connection, name_of(prefix, shard_of(topic)), "first", 500)
+    scan.most = 2_000
+    for _ in range(3):
+        await one.publish(topic, bytes(1_000))
+    await until(lambda: scan.ended)
+    with pytest.raises(BackendUnavailable):
+        await scan.take(lambda *_: True, 1_000)
+
+
+async def test_what_is_ahead_of_a_reader_is_not_of_another_time(
+    process: Callable[[], Awaitable[Process]], prefix: str, node: Node
+) -> None:
+    one = await process()
+    topic, history = f"{prefix}:h.room", one.backend.history
+    assert history is not None
+    for _ in range(3):
+        await one.publish(topic, b"old")
+
+    async def read_on() -> list[bytes]:
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    return (await pages(history, topic, page.position, 1))[0]
+                except BackendUnavailable:
+                    await asyncio.sleep(0.02)
+
+    page = await soon(history.read(topic, None, 1))
+    await asyncio.to_thread(node.cut_off)
+    await asyncio.to_thread(node.let_in)
+    assert await read_on() == [b"old"] * 2
+    page = await soon(history.read(topic, None, 1))
+    await asyncio.to_thread(node.delete_queues, f"{prefix}:h.")
+    with pytest.raises(HistoryLost):
+        await read_on()
+
+
+async def pages(
+    history: History, topic: str, place: Position | None, limit: int
+) -> tuple[list[bytes], Position]:
+    """Return all payloads after the place, read in pages, and the place after them."""
+    found: list[bytes] = []
+    more = True
+    while more:
+        page = await soon(history.read(topic, place, limit))
+        found += [each.payload for each in page.entries]
+        place, more = page.position, page.more
+    assert place is not None
+    return found, place
+
+
+def consumers(node: Node, stream: str) -> int:
+    """Return how many consumers the stream has at the node."""
+    return int(
+        node.ask(
+            "length([P || Row <- ets:tab2list(consumer_created),"
+            " {{resource, _, _, Name}, P, _} <- [element(1, Row)],"
+            f' Name =:= <<"{stream}">>, is_process_alive(P)]).'
+        )
+    )
 
 
 async def test_what_is_not_ours_in_a_stream_is_passed_over(

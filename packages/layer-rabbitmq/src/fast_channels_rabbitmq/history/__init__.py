@@ -134,6 +134,7 @@ class RabbitMQHistory:
 
     async def close(self) -> None:
         """No task is left."""
+        self._reader.close()
         await self._sending.close()
         for shard in (*self._shards, self._clears):
             await shard.close()

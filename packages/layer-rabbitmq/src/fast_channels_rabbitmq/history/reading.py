@@ -1,7 +1,8 @@
 """Reading the topics of a stream, which has others between them.
 
 A read goes over all that the stream has from a place on, and takes what is of its topic. It ends
-after so many messages or bytes, and the next one goes on there.
+after so many messages or bytes, and the next one goes on there. One that goes on at once with what
+is ahead looks for the end of the stream only when it gets there.
 """
 
 import time
@@ -11,11 +12,13 @@ from typing import Final
 from fast_channels.exceptions import BackendUnavailable, HistoryLost
 from fast_channels.layers import Kept, Link, Page, Position
 from fast_channels_rabbitmq.connection import Connection
+from fast_channels_rabbitmq.history.ahead import Ahead
 from fast_channels_rabbitmq.history.ids import Ids
 from fast_channels_rabbitmq.history.records import BITS, WHOLE
 from fast_channels_rabbitmq.history.scanning import (
     PAGE_CREDIT,
     SCAN_SECONDS,
+    Scan,
     Stored,
     ids_between,
     scan,
@@ -39,31 +42,53 @@ class Reader:
         self._link = link
         self._cleared = cleared
         """Returns at which offset a topic was cleared last; -1: never."""
+        self._ahead = Ahead()
 
     async def read(self, shard: Shard, topic: str, after: Position | None, limit: int) -> Page:
         """Return the next entries; raises ``HistoryLost``."""
         self._check(shard, topic, after)
         here = -1 if after is None else after.offset >> BITS
+        scan = None if after is None else self._ahead.resume(shard.name, after)
+        goes_on = scan is not None
         far = after is not None and shard.offset - here > FAR
-        end = shard.offset if far else await shard.end()
-        self._check(shard, topic, after)
-        if here > end:
-            raise HistoryLost(f"the history of {topic} ends before offset {here}")
-        if after is not None and not far and shard.live.has_nothing(topic, after.offset):
-            return Page([], after, False)
+        end = shard.offset
         found = _Found(topic, after, limit)
-        start = here if after is not None else self._cleared(shard, topic) + 1
-        connection = await self._link.ready()
-        first = start or "first"
-        await scan(connection, shard.name, first, end, found.take, credit=PAGE_CREDIT)
-        self._check(shard, topic, after)
-        if found.lost:
-            raise HistoryLost(f"the history of {topic} does not reach back to offset {here}")
-        entries = await self._once(shard, found.entries, start, found.passed)
-        if after is None:
-            entries = [each for each in entries if each.ends > time.time()]
-        more = far or found.full or found.offset < end
-        return Page(_kept(shard, entries), self._place(shard, found, after, end, more), more)
+        start = here
+        try:
+            if scan is None:
+                if not far:
+                    end = await shard.end()
+                self._check(shard, topic, after)
+                if here > end:
+                    raise HistoryLost(f"the history of {topic} ends before offset {here}")
+                if after is None:
+                    start = self._cleared(shard, topic) + 1
+                elif not far and shard.live.has_nothing(topic, after.offset):
+                    return Page([], after, False)
+                connection = await self._link.ready()
+                scan = await Scan.begin(connection, shard.name, start or "first", PAGE_CREDIT)
+            if await scan.take(found.take, end) and goes_on:
+                end = await shard.end()
+                await scan.take(found.take, end)
+            self._check(shard, topic, after)
+            if found.lost:
+                raise HistoryLost(f"the history of {topic} does not reach back to offset {here}")
+            entries = await self._once(shard, found.entries, start, found.passed)
+            if after is None:
+                entries = [each for each in entries if each.ends > time.time()]
+            more = far or found.full or found.offset < end
+            place = self._place(shard, found, after, end, more)
+            if more:
+                self._ahead.keep(scan, place)
+                scan = None
+            return Page(_kept(shard, entries), place, more)
+        finally:
+            if scan is not None:
+                scan.close()
+
+    def close(self) -> None:
+        """Nothing is read ahead."""
+        self._ahead.close()
 
     async def last(self, shard: Shard, topic: str, count: int) -> Page:
         """Return the newest entries."""
