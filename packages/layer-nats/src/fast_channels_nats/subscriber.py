@@ -128,22 +128,24 @@ class Subscriber:
         commands = b"".join(_command(topic, sid) for topic, sid in fresh.items())
         began = time.monotonic()
         while True:
-            connection = await self._link.ready()
+            connection = self._link.connection or await self._link.ready()
             try:
                 refusals = await connection.flush(commands)
             except ConnectionLost:
                 if time.monotonic() - began > PATIENCE:
                     raise
             else:
-                mine = {subject_of(topic).decode() for topic in fresh}
-                for text in refusals:
-                    if refused_subject(text) in mine:
-                        raise BackendUnavailable(f"{connection.name} refused: {text}")
-                await self._everywhere.confirm(connection)
-                kept = [topic for topic in fresh if is_history_topic(topic)]
-                if kept and "cluster" in connection.info and self.fence is not None:
-                    await self._watch(connection)
-                    await self.fence(kept)
+                if refusals:
+                    mine = {subject_of(topic).decode() for topic in fresh}
+                    for text in refusals:
+                        if refused_subject(text) in mine:
+                            raise BackendUnavailable(f"{connection.name} refused: {text}")
+                if "cluster" in connection.info:
+                    await self._everywhere.confirm(connection)
+                    kept = [topic for topic in fresh if is_history_topic(topic)]
+                    if kept and self.fence is not None:
+                        await self._watch(connection)
+                        await self.fence(kept)
                 if connection.lost is None:
                     return
 

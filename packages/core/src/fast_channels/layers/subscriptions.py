@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers.backend import Backend
+from fast_channels.layers.time_limit import TimeLimit
 
 logger = logging.getLogger("fast_channels.layers")
 
@@ -37,6 +38,7 @@ class Subscriptions:
         self._lingering: dict[str, asyncio.TimerHandle] = {}
         self._leaving: dict[str, None] = {}
         self._worker: asyncio.Task[None] | None = None
+        self._limit = TimeLimit(loop)
         self._closed = False
 
     def live(self, topic: str) -> bool:
@@ -73,6 +75,7 @@ class Subscriptions:
     async def close(self) -> None:
         """No task or timer is left; whoever waits gets ``BackendUnavailable``."""
         self._closed = True
+        self._limit.close()
         for timer in self._lingering.values():
             timer.cancel()
         self._lingering.clear()
@@ -112,7 +115,7 @@ class Subscriptions:
     async def _subscribe(self, joining: "dict[str, asyncio.Future[None]]") -> None:
         error: Exception | None = None
         try:
-            async with asyncio.timeout(self._timeout):
+            with self._limit(self._timeout):
                 await self._backend.subscribe(list(joining))
         except TimeoutError:
             error = BackendUnavailable(
@@ -133,7 +136,7 @@ class Subscriptions:
             del self._leaving[topic]
         self._live.difference_update(leaving)
         try:
-            async with asyncio.timeout(self._timeout):
+            with self._limit(self._timeout):
                 await self._backend.unsubscribe(leaving)
         except Exception as error:
             # No loss: an unreachable broker forgets by itself, and unwanted payloads reach nobody.
