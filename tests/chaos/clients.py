@@ -35,6 +35,9 @@ class Client:
         self._joined: set[str] = set()
         self._known: set[str] = set()
         self._socket: ClientConnection | None = None
+        self.was_ready = 0.0
+        """When it was in all of its groups last, by ``time.monotonic``; 0: never yet."""
+        self._saw: object = "nothing"
         self._reads = asyncio.Event()
         self._reads.set()
 
@@ -42,6 +45,12 @@ class Client:
     def ready(self) -> bool:
         """Whether it is in all of its groups now."""
         return self._socket is not None and len(self._joined) == len(self._since)
+
+    @property
+    def story(self) -> str:
+        """Who it is, how far it has come, and what it saw last."""
+        joined = ", ".join(sorted(self._joined)) or "no group"
+        return f"{self.name} (connection {self.connections}, in {joined}, saw {self._saw})"
 
     # --- faults -------------------------------------------------------------------------------
 
@@ -67,8 +76,8 @@ class Client:
                 async with await self._connect() as self._socket:
                     self.connections += 1
                     await self._read(self._socket)
-            except (OSError, InvalidHandshake, InvalidMessage, ConnectionClosed, TimeoutError):
-                pass
+            except (OSError, InvalidHandshake, InvalidMessage, ConnectionClosed) as end:
+                self._saw = repr(end)
             finally:
                 self._socket = None
                 self._joined.clear()
@@ -111,6 +120,7 @@ class Client:
         await connection.send(json.dumps(request))
 
     async def _take(self, connection: ClientConnection, frame: dict[str, Any]) -> None:
+        self._saw = {key: frame[key] for key in frame if key != "data"}
         now, group = time.monotonic(), frame.get("group")
         match frame:
             case {"channels": "message", "data": data}:
@@ -143,3 +153,5 @@ class Client:
             self._ledger.gaps += 1
         if answer["position"] is not None:
             self._since[group] = answer["position"]
+        if self.ready:
+            self.was_ready = now
