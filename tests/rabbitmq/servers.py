@@ -222,6 +222,15 @@ class Node:
         )
         return sorted(names.strip('"').split())
 
+    def leads(self, beginning: str) -> bool:
+        """Whether every stream whose name begins so has its leader here."""
+        leaders = self.ask(
+            "lists:usort([node(amqqueue:get_pid(Q)) || "
+            'Q <- rabbit_amqqueue:list(<<"/">>), {resource, _, _, N} <- [amqqueue:get_name(Q)],'
+            f' binary:longest_common_prefix([N, <<"{beginning}">>]) =:= {len(beginning)}]).'
+        )
+        return leaders == f"[{self.name}]"
+
     def elect(self) -> None:
         """Every quorum queue has a leader."""
         self.ask(
@@ -284,11 +293,11 @@ class Node:
 
 
 class Cluster:
-    """Two nodes that know each other."""
+    """Nodes that know each other."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, count: int = 2) -> None:
         self._names = Names()
-        self.nodes = [Node(folder, self._names) for _ in range(2)]
+        self.nodes = [Node(folder, self._names) for _ in range(count)]
         members = "".join(
             f"cluster_formation.classic_config.nodes.{number} = {node.name}\n"
             for number, node in enumerate(self.nodes, 1)
@@ -298,17 +307,18 @@ class Cluster:
                 config.write(members)
 
     def start(self) -> None:
-        """Both answer, and are one cluster."""
+        """All answer, and are one cluster."""
         for node in self.nodes:
-            node.launch()  # at once: in 4.x each waits for the other one
+            node.launch()  # at once: in 4.x each waits for the others
         for node in self.nodes:
             node.wait()
+        count = f"{len(self.nodes)}"
         running = self.nodes[0].ask("length([node() | nodes()]).")
-        if running != "2":
-            raise RuntimeError(f"{running} nodes of 2 found each other")
+        if running != count:
+            raise RuntimeError(f"{running} nodes of {count} found each other")
 
     def kill(self) -> None:
-        """Both are gone."""
+        """All are gone."""
         for node in self.nodes:
             node.kill()
         self._names.stop()

@@ -1,16 +1,23 @@
-"""Two nodes of a cluster: what one takes arrives at the other, and one may go."""
+"""Nodes of a cluster: what one takes arrives at the others, and one may go."""
 
 import asyncio
 from collections.abc import Generator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.waiting import read_until, send_when_back, soon
+
+from fast_channels.exceptions import BackendUnavailable
+from fast_channels.layers import HistoryPolicy
+from fast_channels_rabbitmq import RabbitMQChannelLayer
 
 from .conftest import Make
 from .servers import Cluster
 
 GAP = {"type": "channels.gap", "group": "room"}
 LAST = {"type": "last"}
+KEPT = {"kept*": HistoryPolicy(keep=1_000, ttl=600.0)}
 pytestmark = [pytest.mark.long, pytest.mark.timeout(200)]  # two nodes take long to start
 
 
@@ -63,3 +70,56 @@ async def test_a_node_that_goes_away_costs_its_processes_one_gap(
         await asyncio.to_thread(first.start)
     await here.group_send("room", LAST)
     assert await read_until(there, channel, LAST) == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("count", [2, 3])
+async def test_a_durable_group_misses_nothing_when_the_node_with_its_leader_goes(
+    tmp_path: Path, make: Make, prefix: str, count: int
+) -> None:
+    """Of two nodes one is no majority: nothing is kept until the other one is back."""
+    cluster = Cluster(tmp_path, count)
+    try:
+        await asyncio.to_thread(cluster.start)
+        first, second = cluster.nodes[:2]
+        await make(first.url, history=KEPT).group_send("kept", {"type": "first"})
+        assert await asyncio.to_thread(first.leads, f"{prefix}:h."), "it leads what it made"
+        here = make(second.url, history=KEPT)
+        members = [here, make([node.url for node in cluster.nodes], history=KEPT)]
+        channels = [await layer.new_channel() for layer in members]
+        for layer, channel in zip(members, channels, strict=True):
+            await layer.group_add("kept", channel)
+        sent = 0
+
+        async def send(many: int) -> None:
+            nonlocal sent
+            for _ in range(many):
+                await _sent_once(here, {"type": "n", "n": sent}, f"{sent}")
+                sent += 1
+
+        await send(10)
+        await asyncio.to_thread(first.settle)
+        first.kill()
+        if count == 3:
+            await send(10)
+        else:
+            with pytest.raises(BackendUnavailable, match="perhaps"):
+                await soon(here.group_send("kept", {"type": "n", "n": sent}, id=f"{sent}"))
+        await asyncio.to_thread(first.start)
+        await send(10)
+        await here.group_send("kept", LAST)
+        for layer, channel in zip(members, channels, strict=True):
+            came = await read_until(layer, channel, LAST)
+            assert came == [{"type": "n", "n": number} for number in range(sent)]
+    finally:
+        cluster.kill()
+
+
+async def _sent_once(layer: RabbitMQChannelLayer, message: dict[str, Any], known: str) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await layer.group_send("kept", message, id=known)
+                return
+            except BackendUnavailable:
+                await asyncio.sleep(0.02)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from fast_channels_rabbitmq.server import connect
 from fast_channels_rabbitmq.urls import parse_servers
 
 from .conftest import Make
-from .servers import Node
+from .servers import Names, Node
 
 KEPT = {"kept*": HistoryPolicy(keep=1_000, ttl=600.0)}
 GAP = {"type": "channels.gap", "group": "kept"}
@@ -232,6 +233,37 @@ async def test_a_queue_that_is_no_stream_of_ours_is_named(
         await soon(layer.group_send("kept", {"type": "hello"}))
     await soon(connection.channel().ask(commands.Queue.Delete(0, name)))
     await soon(kept_member(layer))
+
+
+@pytest.mark.long
+async def test_a_server_with_streams_disabled_is_told_and_used_when_they_are_enabled(
+    tmp_path: Path, make: Make
+) -> None:
+    """As one is that was updated from a version without them; those of 3.12 have them always."""
+    names = Names()
+    node = Node(tmp_path, names)
+    node.environment["RABBITMQ_FEATURE_FLAGS"] = "quorum_queue"
+    try:
+        await asyncio.to_thread(node.start)
+        layer = make(node.url, history=KEPT)
+        channel = await layer.new_channel()
+        for call in (
+            lambda: layer.group_send("kept", LAST),
+            lambda: layer.group_add("kept", channel),
+            lambda: layer.group_history("kept"),
+        ):
+            with pytest.raises(InvalidChannelLayerError, match="enable_feature_flag stream_queue"):
+                await soon(call())
+        await layer.group_add("room", channel)
+        await layer.group_send("room", LAST)
+        assert await soon(layer.receive(channel)) == LAST
+        await asyncio.to_thread(node.ask, "rabbit_feature_flags:enable(stream_queue).")
+        await soon(layer.group_add("kept", channel))
+        await layer.group_send("kept", LAST)
+        assert await soon(layer.receive(channel)) == LAST
+    finally:
+        node.kill()
+        names.stop()
 
 
 async def test_a_user_who_may_not_is_told_which_permission_is_missing(

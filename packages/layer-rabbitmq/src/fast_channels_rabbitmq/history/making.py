@@ -130,7 +130,10 @@ class Maker:
     async def _declared(self, connection: Connection) -> bool:
         channel = connection.channel()
         try:
-            declare = commands.Queue.Declare(0, self._lock, exclusive=True, auto_delete=True)
+            classic = {"x-queue-type": "classic"}  # whatever the virtual host's default is
+            declare = commands.Queue.Declare(
+                0, self._lock, exclusive=True, auto_delete=True, arguments=classic
+            )
             await answered(channel.ask(declare), connection, STEP_SECONDS)
         except Refused as error:
             if error.code != RESOURCE_LOCKED:

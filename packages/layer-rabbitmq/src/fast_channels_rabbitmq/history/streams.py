@@ -49,6 +49,7 @@ _MINUTES: Final = 24
 _REFUSED: Final = re.compile(
     r"inequivalent arg '([\w-]+)'.* but current is (?:the value )?'([^']*)'"
 )
+_DISABLED: Final = "feature flag is disabled"
 _OFFSET: Final = b"\x0fx-stream-offsetl"
 
 
@@ -77,7 +78,7 @@ async def epoch_of(connection: Connection, name: str, seconds: float) -> tuple[s
     """Return the epoch of the stream, which is there from now on, and whether it was made now.
 
     A new one keeps what is younger than ``seconds``. Raises ``InvalidChannelLayerError`` where it
-    is no stream of ours.
+    is no stream of ours, or the server makes no streams.
     """
     minutes = min(math.ceil((seconds + SLACK_SECONDS) / 60), (1 << _MINUTES) - 1)
     mine = _LARGE + (random.getrandbits(60 - _MINUTES) << _MINUTES) + minutes
@@ -108,6 +109,13 @@ async def epoch_of(connection: Connection, name: str, seconds: float) -> tuple[s
                     "delete it, or register the layer with another prefix"
                 ) from error
             arguments[what] = number or there
+        except ConnectionLost as error:
+            if _DISABLED not in f"{error}":
+                raise
+            raise InvalidChannelLayerError(
+                f"{connection.name} has streams disabled, which history needs; run: "
+                "rabbitmqctl enable_feature_flag stream_queue"
+            ) from error
         finally:
             channel.close()
     raise BackendUnavailable(f"{connection.name} refuses the stream {name!r}")
