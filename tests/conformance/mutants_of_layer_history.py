@@ -118,6 +118,25 @@ class NoIds(Mutant):
         await super().group_send(group, message, exclude=exclude)
 
 
+@caught_by("test_a_member_that_was_excluded_is_left_out_of_its_past_too")
+class ExcludesLiveOnly(Mutant):
+    """Does not look at ``exclude`` in what it reads."""
+
+    def spoil(self, session):
+        if session.durable is None:
+            return
+        replay = session.durable.replay
+        items = replay.items
+
+        def for_all(name, entries):
+            found = items(name, entries)
+            for item in found:
+                item.exclude = None
+            return found
+
+        replay.items = for_all
+
+
 class LastingHistory(CutHistory):
     """Cannot be cleared."""
 

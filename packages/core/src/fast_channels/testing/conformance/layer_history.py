@@ -207,6 +207,21 @@ class HistoryClauses(LayerSuite):
         assert numbers(await here.group_history("kept.other")) == [2]
 
     @clause_unless(no_history)
+    async def test_a_member_that_was_excluded_is_left_out_of_its_past_too(self) -> None:
+        """``exclude`` counts live, in a replay, and for a member that was full. Usual cause: it is
+        looked at where messages come live, and is not kept."""
+        here, there = await self._keeper(), await self._keeper(capacity=10)
+        member, other = await self.member(there), await self.member(here, "kept")
+        start = await here.group_position("kept")
+        for n in range(60):
+            if n == 20:
+                await there.group_add("kept", member, since=start)
+            await here.group_send("kept", message(n), exclude=member if n % 2 else None)
+        assert numbers(await self._until(there, member, 58)) == list(range(0, 60, 2))
+        assert await self.fenced(there, member, here) == []
+        assert numbers(await self._until(here, other, 59)) == list(range(60))
+
+    @clause_unless(no_history)
     async def test_flush_clears_history(self) -> None:
         """Older positions are lost then, and members on other nodes go on with what comes. Usual
         cause: only the queues are cleared."""
