@@ -87,7 +87,7 @@ fmt: tools ## format the code and apply the safe fixes
 bench: tools ## compare with other libraries, every scenario quickly: at most 5 minutes
 	$(VENV)/bin/python -m benchmarks --quick
 
-bench-full: tools ## the same with everything, for docs/performance.md: 30 minutes; RESUME=1 goes on
+bench-full: tools ## the same with everything, for docs/performance.md: 35 minutes; RESUME=1 goes on
 	$(VENV)/bin/python -m benchmarks --full $(if $(RESUME),--resume)
 
 bench-plots: tools ## draw the plots and fill in the tables of docs/performance.md

@@ -48,7 +48,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="list scenarios, comparisons, sides")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--quick", action="store_true", help="the matrix, at most 5 minutes")
-    kind.add_argument("--full", action="store_true", help="the matrix, at most 30 minutes")
+    kind.add_argument("--full", action="store_true", help="the matrix, at most 35 minutes")
     parser.add_argument("--resume", action="store_true", help="keep scenarios that are finished")
     parser.add_argument(
         "--only", metavar="SIDE", action="append", default=[], help="measure these sides"

@@ -99,6 +99,7 @@ class Run:
         }
         able = getattr(found, "APPS", None)
         sides = {broker: self.sides(name, plan, broker, able) for broker in plan.brokers}
+        getattr(found, "arrange", lambda _: None)(sides)
         weigh = getattr(found, "weight", lambda _: 1)
         weights = {broker: sum(map(weigh, sides[broker])) for broker in plan.brokers}
         for broker in plan.brokers:

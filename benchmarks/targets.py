@@ -263,7 +263,8 @@ def render(result: Result) -> str:
     table = aligned([HEADINGS, *map(cells, result.targets)])
     met = sum(one["met"] for one in result.targets)
     summary = f"{met} of {len(result.targets)} targets are met"
-    others = aligned([HEADINGS_AHEAD, *map(cells_ahead, ahead(result))])
+    found = ahead(result)
+    others = aligned([HEADINGS_AHEAD, *map(cells_ahead, found)]) if found else ["nobody"]
     reasons = [
         f"{row.scenario}  {row.side}  {row.case}  {row.reason}" for row in result.rows if row.reason
     ]

@@ -20,10 +20,10 @@ PLAN = Plan(
     unit="joins",
     brokers=BROKERS,
     quick={"seconds": 0.15, "most": 500},
-    full={"seconds": 0.5, "most": 5_000},
+    full={"seconds": 0.3, "most": 5_000},
     limit=(6.0, 12.0),
-    budget=(25.0, 130.0),
-    rounds=2,
+    budget=(25.0, 170.0),
+    rounds=3,
 )
 CHECKED = 500
 

@@ -18,10 +18,10 @@ PLAN = Plan(
     unit="messages",
     brokers=("redis", "postgres", "rabbitmq", "nats"),
     quick={"seconds": 0.4, "rates": [1_000]},
-    full={"seconds": 0.8, "rates": [50, 500, 2_000, 5_000, 10_000]},
+    full={"seconds": 0.5, "rates": [50, 500, 2_000, 5_000, 10_000]},
     limit=(7.0, 20.0),
-    budget=(26.0, 160.0),
-    rounds=1,
+    budget=(26.0, 180.0),
+    rounds=2,
     lower_is_better=True,
     figure="p50_us",
 )

@@ -18,7 +18,7 @@ PLAN = Plan(
     quick={"seconds": 0.3, "groups": 500},
     full={"seconds": 0.6, "groups": 10_000},
     limit=(5.0, 20.0),
-    budget=(30.0, 190.0),
+    budget=(30.0, 230.0),
     rounds=2,
 )
 MEMBERS = 2
