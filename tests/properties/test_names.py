@@ -7,7 +7,6 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.layers.backends import Layer
-from tests.properties.test_frames import raised_by
 
 from fast_channels.layers import InMemoryChannelLayer
 from fast_channels.layers.in_memory import MemoryBroker
@@ -25,6 +24,7 @@ from fast_channels.layers.names import (
 )
 
 from .budget import examples
+from .sendable import raised_by
 from .stepping import SteppedLoop
 
 LEGAL = string.ascii_letters + string.digits + "-_."
