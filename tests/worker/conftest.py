@@ -9,6 +9,7 @@ import pytest
 from fast_channels.layers import InMemoryChannelLayer
 from fast_channels.layers.registry import channel_layers
 
+from .jobs import Jobs
 from .running import Journal
 
 
@@ -32,6 +33,12 @@ async def layer() -> AsyncIterator[InMemoryChannelLayer]:
 @pytest.fixture
 def journal() -> Journal:
     return Journal()
+
+
+@pytest.fixture
+def jobs(journal: Journal) -> Any:
+    """An application of ``Jobs`` with a journal and an event of its own."""
+    return Jobs.as_asgi(journal=journal, may_end=asyncio.Event())
 
 
 @pytest.fixture
