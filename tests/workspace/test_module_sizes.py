@@ -9,8 +9,15 @@ import io
 import tokenize
 from pathlib import Path
 
-PACKAGES = Path(__file__).parents[2] / "packages"
+ROOT = Path(__file__).parents[2]
+PACKAGES = ROOT / "packages"
 MODULE_LINES = 400
+LONGER = {
+    "tests/inspector/test_inspector_browser.py": "still to be split by what the page shows",
+    "tests/observability/test_otel.py": "still to be split into traces and metrics",
+    "tests/tools/test_doctor.py": "still to be split by what is diagnosed",
+}
+"""Modules above the bound, and why."""
 PARTS = {"layers": 5_500, "consumer": 2_000, "the rest": 800}
 """Lines of code that each part of core has at most; what adds to one must fit in."""
 
@@ -35,11 +42,26 @@ def logical_lines(source: str) -> int:
     return sum(token.type == tokenize.NEWLINE for token in tokens) - docstrings
 
 
+def too_long(sources: dict[str, str]) -> dict[str, int]:
+    """Return how many lines the modules above the bound have."""
+    sizes = {name: len(source.splitlines()) for name, source in sources.items()}
+    return {name: lines for name, lines in sizes.items() if lines > MODULE_LINES}
+
+
 def test_no_module_is_longer_than_400_lines() -> None:
-    sizes = {name: len(source.splitlines()) for name, source in SOURCES.items()}
-    assert not {name: lines for name, lines in sizes.items() if lines > MODULE_LINES}, (
-        "split it by concept, never into _part2"
-    )
+    assert not too_long(SOURCES), "split it by concept, never into _part2"
+
+
+def test_no_module_of_the_tests_is_longer_than_400_lines() -> None:
+    sources = {
+        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+        for path in ROOT.glob("tests/**/*.py")
+    }
+    assert not too_long(sources).keys() - LONGER.keys(), "split it by concept, or use a parameter"
+
+
+def test_one_line_more_is_too_long() -> None:
+    assert too_long({"fits": "x = 1\n" * 400, "does not": "x = 1\n" * 401}) == {"does not": 401}
 
 
 def test_no_part_of_core_outgrows_its_bound() -> None:
