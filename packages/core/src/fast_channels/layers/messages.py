@@ -17,7 +17,6 @@ from fast_channels.exceptions import MessageTooLarge
 _SCALARS: Final = frozenset({str, int, float, bool, bytes, NoneType})
 _STR: Final = frozenset({str})
 
-
 _PLAIN: Final[dict[type, Callable[[Any], object]]] = {
     str: str.__str__,
     int: int.__int__,

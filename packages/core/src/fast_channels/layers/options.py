@@ -20,8 +20,6 @@ SHORTEST_KEY: Final = 16
 
 V = TypeVar("V")
 Patterns = Mapping[Pattern, V] | Iterable[tuple[Pattern, V]]
-
-
 Keys = Iterable[str | bytes]
 
 
@@ -103,6 +101,7 @@ class LayerOptions:
 
     durable_channels: bool = False
     """Messages to single channels outlast a loss of their process's connection, too."""
+
     presence_lease: float = 15.0
     """Members of a process that gave no sign of life for so long are not present any more."""
 
