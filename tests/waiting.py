@@ -1,4 +1,4 @@
-"""Bounded waits of the tests that speak to real brokers."""
+"""Bounded waits."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -22,6 +22,12 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110  # the condition is about somebody else's state
             await asyncio.sleep(0.005)
+
+
+async def turns(count: int = 20) -> None:
+    """Let everything that is ready run, several times over."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 async def hears(layer: BaseChannelLayer) -> None:

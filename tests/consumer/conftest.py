@@ -10,14 +10,12 @@ from typing import Any
 
 import pytest
 import uvloop
+from tests.journal import Journal
 
 from fast_channels.layers import InMemoryChannelLayer
 from fast_channels.layers.registry import channel_layers
 
 from .noted import NOTE
-
-PATIENCE = 5.0
-"""Seconds after which what a test waits for is missing; nothing here takes that long."""
 
 
 def pytest_asyncio_loop_factories(config: Any, item: Any) -> dict[str, Callable[[], Any]]:
@@ -29,35 +27,6 @@ def in_place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """Whether handlers are started in place."""
     monkeypatch.setenv("FAST_CHANNELS_IN_PLACE", "1" if request.param else "0")
     return bool(request.param)
-
-
-class Journal(list[Any]):
-    """What happened, in order; can be waited on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._waiters: list[asyncio.Future[None]] = []
-
-    def __call__(self, entry: Any) -> None:
-        self.append(entry)
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def has(self, *entries: Any) -> None:
-        """Wait until all the entries are there."""
-        await self.until(lambda: all(entry in self for entry in entries))
-
-    async def until(self, met: Callable[[], bool]) -> None:
-        """Wait until an entry makes the condition true."""
-        try:
-            async with asyncio.timeout(PATIENCE):
-                while not met():
-                    self._waiters.append(asyncio.get_running_loop().create_future())
-                    await self._waiters[-1]
-        except TimeoutError:
-            raise AssertionError(f"this is all that happened: {list(self)[-20:]}") from None
 
 
 class Client:

@@ -2,34 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
+
+from tests.waiting import soon as soon
+from tests.waiting import turns as turns
+from tests.waiting import until as until
 
 from fast_channels.layers import BaseChannelLayer, ChannelLayer
 
-T = TypeVar("T")
-
-PATIENCE = 10.0
 FENCE = "test.fence"
-
-
-async def soon(awaitable: Awaitable[T]) -> T:
-    """Await what has to end within ``PATIENCE``."""
-    async with asyncio.timeout(PATIENCE):
-        return await awaitable
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Return when the condition is true."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110  # the condition is about somebody else's state
-            await asyncio.sleep(0.001)
-
-
-async def turns(count: int = 20) -> None:
-    """Let everything that is ready run, several times over."""
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def past(moment: float) -> None:

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from tests.journal import Journal
 
 from fast_channels.layers import InMemoryChannelLayer
 from fast_channels.layers.registry import channel_layers
 
 from .jobs import Jobs
-from .running import Journal
 
 
 @pytest.fixture(autouse=True, params=[True, False], ids=["in-place", "woken"])

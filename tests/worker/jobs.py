@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from tests.journal import Journal
+
 from fast_channels import AsyncConsumer, InMemoryChannelLayer
 from fast_channels.worker import Worker
-
-from .running import Journal
 
 Start = Callable[[Worker], asyncio.Task[None]]
 
@@ -44,9 +44,3 @@ def may_end(jobs: Any) -> asyncio.Event:
 def unread(layer: InMemoryChannelLayer, channel: str = "jobs") -> int:
     """How many jobs are in the queue."""
     return len(layer.channels.get(channel, ()))
-
-
-async def turns(count: int = 20) -> None:
-    """Let everything that is ready run, several times over."""
-    for _ in range(count):
-        await asyncio.sleep(0)

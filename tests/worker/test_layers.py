@@ -4,6 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.journal import Journal
+from tests.waiting import soon
 
 from fast_channels import InMemoryChannelLayer
 from fast_channels.exceptions import BackendUnavailable, InvalidChannelLayerError, LayerClosed
@@ -12,7 +14,6 @@ from fast_channels.layers.in_memory import MemoryBackend, MemoryBroker
 from fast_channels.worker import Worker
 
 from .jobs import Start, job
-from .running import Journal, soon
 
 
 async def test_a_closed_layer_ends_the_worker_with_an_error(

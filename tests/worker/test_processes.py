@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.journal import Journal
+from tests.waiting import PATIENCE, soon
 
 from .broker import Broker, TcpLayer
-from .running import PATIENCE, Journal, soon
 
 COMMAND = Path(sys.executable).with_name("fast-channels")
 

@@ -4,12 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.journal import Journal
+from tests.waiting import soon
 
 from fast_channels import InMemoryChannelLayer
 from fast_channels.worker import Worker
 
 from .jobs import Start, job, may_end, unread
-from .running import Journal, soon
 
 
 async def test_a_worker_that_is_stopped_finishes_what_it_has_begun(

@@ -5,6 +5,8 @@ import logging
 from typing import Any
 
 import pytest
+from tests.journal import Journal
+from tests.waiting import soon, turns
 
 from fast_channels import AsyncConsumer, AsyncWebsocketConsumer, InMemoryChannelLayer
 from fast_channels.exceptions import LayerNotFound, RouteNotFound
@@ -12,8 +14,7 @@ from fast_channels.middleware import BaseMiddleware
 from fast_channels.routing import ChannelNameRouter, ProtocolTypeRouter
 from fast_channels.worker import Worker
 
-from .jobs import Jobs, Start, job, may_end, turns, unread
-from .running import Journal, soon
+from .jobs import Jobs, Start, job, may_end, unread
 
 
 async def test_a_message_calls_the_consumer_s_method_in_a_channel_scope(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.consumer.conftest import Journal
+from tests.journal import Journal
 
 
 @pytest.fixture
