@@ -12,6 +12,7 @@ import httpx
 import jwt
 import pytest
 import websockets
+from tests.waiting import until
 
 from .conftest import PAGE, Example, Serve
 
@@ -218,9 +219,7 @@ async def test_a_client_that_vanishes_behind_a_dependency_leaves_no_traceback(
     await socket.send("1")
     await socket.recv()
     socket.transport.abort()
-    async with asyncio.timeout(10):
-        while not ended:  # noqa: ASYNC110  # the server tells nobody
-            await asyncio.sleep(0.01)
+    await until(lambda: ended)
     assert trouble(server_log) == []
 
 

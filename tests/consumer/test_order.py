@@ -35,7 +35,7 @@ async def test_never_two_handlers_of_one_consumer_run_at_the_same_time(connect, 
                 await asyncio.sleep(0)
                 assert self.running == 1
             if steps.random() < 0.1:
-                await asyncio.sleep(0.0001)
+                await asyncio.sleep(0.0001)  # for longer than a turn of the loop
             assert self.running == 1
             self.running -= 1
             journal(message["text"])

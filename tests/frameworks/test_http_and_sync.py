@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Mount, Route
+from tests.waiting import until
 
 from fast_channels import (
     AsyncEventSourceConsumer,
@@ -72,11 +73,7 @@ async def applications(scope, receive, send):
 
 async def members(layer, count):
     """Wait until so many consumers are in the group, and no others are left."""
-    async with asyncio.timeout(PATIENCE):
-        while (  # noqa: ASYNC110  # it is the layer's state
-            len(layer.groups.get("all", ())) != count or layer.stats()["channels"] != count
-        ):
-            await asyncio.sleep(0.001)
+    await until(lambda: len(layer.groups.get("all", ())) == layer.stats()["channels"] == count)
 
 
 def tracebacks(caplog):
@@ -269,9 +266,7 @@ async def test_what_a_sync_handler_raises_is_one_traceback_and_a_1011(serve, lay
                 await socket.recv()
             assert socket.close_code == 1011
         await members(layer, 0)
-        async with asyncio.timeout(PATIENCE):
-            while marker not in caplog.text:  # noqa: ASYNC110  # it is the server that logs
-                await asyncio.sleep(0.001)
+        await until(lambda marker=marker: marker in caplog.text)
     failures = [str(record.exc_info[1]) for record in tracebacks(caplog)]
     assert failures == ["marker-1", "marker-2"]
 

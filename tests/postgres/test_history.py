@@ -239,7 +239,7 @@ async def test_what_nobody_appends_to_any_more_is_swept_and_then_forgotten(
         entries = [Entry(b"%d" % n) for n in range(1_500)]
         await history.publish([Append(topic, entries, 10_000, ttl)])
     end = (await history.last(topics[0], 0)).position
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # it is time that has to pass
     await history.sweep()
     count = (
         "SELECT topic, kept, (SELECT count(*) FROM fast_channels.entries WHERE topic_id = t.id)"
@@ -277,10 +277,10 @@ async def test_an_id_of_any_characters_is_known_until_its_entry_expires(
     for _ in range(2):
         await history.publish([Append(topic, [Entry(b"1", name), Entry(b"2", name)], 10, 0.05)])
         assert [row["payload"] for row in await server.run(rows, topic)] == [b"1"]
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(0.06)  # it is time that has to pass
     more = [Entry(b"")] * 1_100  # than one append removes
     await history.publish([Append(topic, [*more, Entry(b"2", name)], 10_000, 0.05)])
-    await asyncio.sleep(0.06)
+    await asyncio.sleep(0.06)  # it is time that has to pass
     await history.publish([Append(topic, [Entry(b"3", name)], 2**40, 1e300)])
     assert [each.payload for each in (await history.last(topic, 10)).entries] == [b"3"]
 

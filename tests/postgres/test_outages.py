@@ -39,7 +39,7 @@ async def test_a_killed_and_restarted_server_costs_one_gap(fragile: Server, make
     while time.monotonic() - began < 2.5:  # nothing hangs, and every failure says so
         with pytest.raises(BackendUnavailable, match=str(fragile.port)):
             await here.group_send("room", {"type": "lost"})
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # between tries
     assert not reading.done()
     await asyncio.to_thread(fragile.start)
     assert await soon(reading) == GAP
