@@ -1,6 +1,7 @@
 """Make the pictures of the documentation (``make screenshots``): PNGs in ``docs/images``.
 
-The demo and the tutorial's steps are served as a reader serves them, and looked at with Chromium.
+The demo and the tutorial's steps are served as a reader serves them, the inspector by ``busy.py``;
+all are looked at with Chromium.
 """
 
 import base64
@@ -142,6 +143,19 @@ def dashboard(browser: Browser) -> bytes:
         return page.screenshot()
 
 
+def inspector(browser: Browser) -> bytes:
+    """The inspector, after it has looked at a busy chat for a while."""
+    options = ["--port", "0", "--no-access-log", "--timeout-graceful-shutdown", "1"]
+    with served(["-m", "uvicorn", "busy:app", *options], ROOT / "scripts") as address:
+        page = window(browser, 1180, 1010)
+        page.goto(f"{address}/channels/#default/chat.kitchen")
+        expect(page.locator("#messages li").first).to_be_visible()
+        expect(page.locator("#plot-messages")).to_have_attribute(
+            "data-points", "61", timeout=90_000
+        )
+        return page.screenshot()
+
+
 def measure(address: str, name: str, value: float) -> None:
     """The dashboard's server has a reading."""
     body = json.dumps({"name": name, "value": value}).encode()
@@ -149,7 +163,12 @@ def measure(address: str, name: str, value: float) -> None:
     urllib.request.urlopen(urllib.request.Request(f"{address}/readings", body, headers)).close()
 
 
-PICTURES = {"demo.png": demo, "tutorial-chat.png": chat, "tutorial-dashboard.png": dashboard}
+PICTURES = {
+    "demo.png": demo,
+    "tutorial-chat.png": chat,
+    "tutorial-dashboard.png": dashboard,
+    "inspector.png": inspector,
+}
 """Each picture, and what takes it."""
 
 

@@ -8,6 +8,9 @@ from channels import routing as channels_routing
 from django import urls
 from fastapi import FastAPI
 from hypercorn.middleware import DispatcherMiddleware
+from litestar import Litestar, asgi
+from litestar.types import Receive, Scope, Send
+from quart import Quart
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -53,9 +56,19 @@ def django_channels(app: Any) -> Any:
     return channels_routing.ProtocolTypeRouter({"http": pages, "websocket": sockets})
 
 
-def quart_like(app: Any) -> Any:
+def litestar(app: Any) -> Any:
+    """It cuts the path, and ends what is left of it by a slash."""
+
+    @asgi("/channels", is_mount=True, copy_scope=False)
+    async def channels(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    return Litestar([channels])
+
+
+def quart(app: Any) -> Any:
     """As Quart's documentation mounts ASGI applications: it cuts the path, and says nothing."""
-    return DispatcherMiddleware({"/channels": app, "/": other})
+    return DispatcherMiddleware({"/channels": app, "/": Quart(__name__)})
 
 
 def by_hand(app: Any) -> Any:
@@ -75,7 +88,8 @@ PLACES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "starlette": (starlette, "/channels/"),
     "django": (django_like, "/channels/"),
     "django channels": (django_channels, "/channels/"),
-    "quart": (quart_like, "/channels/"),
+    "litestar": (litestar, "/channels/"),
+    "quart": (quart, "/channels/"),
     "root_path": (by_hand, "/channels/"),
     "alone": (alone, "/"),
 }
@@ -105,7 +119,7 @@ async def test_the_page_its_files_and_its_socket_are_below_its_place(
 
 
 @pytest.mark.parametrize(
-    "name", ["fastapi", "fastapi in fastapi", "starlette", "quart", "root_path"]
+    "name", ["fastapi", "fastapi in fastapi", "starlette", "litestar", "quart", "root_path"]
 )
 async def test_an_address_without_the_slash_leads_to_the_one_with_it(
     name: str, layers: ChannelLayerRegistry

@@ -54,10 +54,9 @@ class Inspector:
             await self._page(scope)(scope, receive, send)
 
     def _page(self, scope: ChannelScope) -> ChannelApplication:
-        path = path_below(scope)
-        whole = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
-        if path in ("", "/") and not whole.endswith(b"/"):
-            return Turn.as_asgi(last=whole.rpartition(b"/")[2])
+        path, asked = path_below(scope), asked_for(scope)
+        if path in ("", "/") and not asked.endswith(b"/"):
+            return Turn.as_asgi(last=asked.rpartition(b"/")[2])
         name = path.removeprefix("/") or PAGE
         return Page.as_asgi(name=name if name in FILES else "")
 
@@ -102,5 +101,13 @@ def path_below(scope: ChannelScope) -> str:
     path: Any = scope.get("path_remaining", scope["path"])
     root: str = scope.get("root_path", "").rstrip("/")
     if "path_remaining" not in scope and root and f"{path}/".startswith(f"{root}/"):
-        return str(path[len(root) :])
+        path = path[len(root) :]
+    if path.endswith("/") and not asked_for(scope).endswith(b"/"):
+        path = path[:-1]  # Litestar ends every path by a slash that nobody has asked for
     return str(path)
+
+
+def asked_for(scope: ChannelScope) -> bytes:
+    """Return the whole path as the client has asked for it."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return raw.partition(b"?")[0]

@@ -16,7 +16,7 @@ const duration = (ms) => (ms >= 1_000 ? `${(ms / 1_000).toFixed(1)} s` : `${ms <
 const plots = {
   messages: new Plot($("plot-messages"), "Messages per second", [["sent", "Sent"], ["delivered", "Delivered"]], { format: rate }),
   lost: new Plot($("plot-lost"), "Lost per second", [["lost", "Lost"], ["gaps", "Gaps"]], { format: rate }),
-  waiting: new Plot($("plot-waiting"), "Waiting messages", [["unread", "Unread"], ["waiting", "Unsent"]], { format: count }),
+  waiting: new Plot($("plot-waiting"), "Waiting messages", [["unread", "Unread"], ["waiting", "Unsent"]], { format: rate }),
   latency: new Plot($("plot-latency"), "Time to publish", [["latency", "Mean"]], { format: duration }),
 };
 

@@ -79,7 +79,9 @@ export class Plot {
     picture.append(this.#moving);
     this.#labels = [html("span", "label top"), html("span", "label middle")];
     this.#chart.append(picture, ...this.#labels);
-    figure.append(caption, this.#chart, html("p", "axis soft", "2 minutes ago – now"));
+    const axis = html("p", "axis soft");
+    axis.append(html("span", "", "2 minutes ago"), html("span", "", "now"));
+    figure.append(caption, this.#chart, axis);
     this.title = title;
     new ResizeObserver(([entry]) => {
       this.#width = entry.contentRect.width;
