@@ -1,7 +1,7 @@
 """A road to a server that can go dead without a word, for the tests of every broker."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,8 @@ class Proxy:
         self.dead = False
         """Nothing passes any more, on old connections and on new ones."""
         self.connections = 0
+        self.rewrite: Callable[[bytes], bytes] = bytes
+        """What becomes of the bytes that came at once, in both directions."""
         self._target = target
         self._scheme = scheme
         self._doomed: set[asyncio.StreamWriter] = set()
@@ -48,7 +50,7 @@ class Proxy:
     async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(65_536):
             if not self.dead and sink not in self._doomed:
-                sink.write(data)
+                sink.write(self.rewrite(data))
         if sink not in self._doomed and not self.dead:
             sink.close()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import nats
 import pytest
+from tests.proxy import proxied
 from tests.waiting import hears, read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable, HistoryLost, InvalidChannelLayerError
@@ -311,3 +312,22 @@ async def test_a_position_of_what_was_set_back_is_good_for_nothing_else(
         await other.group_send("room", numbered(number))
     with pytest.raises(HistoryLost):
         await other.group_history("room", since=position)
+
+
+async def test_a_consumer_that_its_servers_do_not_know_of_yet_is_asked_again(
+    make: Make, server: Server
+) -> None:
+    asks = 0
+
+    def astray(data: bytes) -> bytes:
+        """Let nobody listen where the first two questions go."""
+        nonlocal asks
+        asks += data.count(b"PUB $JS.API.CONSUMER.MSG.NEXT")
+        return data.replace(b"PUB $JS.API.C", b"PUB $NO.API.C") if 0 < asks <= 2 else data
+
+    async with proxied(server.port, "nats") as proxy:
+        layer = make(proxy.url, history=KEPT)
+        await layer.group_send("room", numbered(1))
+        proxy.rewrite = astray
+        assert await layer.group_history("room") == [numbered(1)]
+        assert asks == 3

@@ -19,6 +19,7 @@ from fast_channels_nats.link import LONGEST_DELAY
 from fast_channels_nats.places import Keeps, keeps_of, offset_of, sequence_of
 from fast_channels_nats.refusals import NO_CONSUMER, NO_MESSAGE
 from fast_channels_nats.requests import (
+    AGAIN_SECONDS,
     ANSWER_SECONDS,
     NO_RESPONDERS,
     NoAnswer,
@@ -253,17 +254,32 @@ class KeptReader:
         pull = self._pulls[name] = self._pulls[inbox] = _Pull(count)
         try:
             if count:
-                asked = json.dumps({"batch": count, "expires": 1_000_000_000}).encode()
                 subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream.name}.{made['name']}"
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    await self._requests.send(self._sid, subject.encode(), asked, inbox)
-                    await pull.done
+                    await self._ask(pull, subject.encode(), inbox)
         except TimeoutError:
             raise NoAnswer(ANSWER_SECONDS) from None
         finally:
             del self._pulls[name], self._pulls[inbox]
             self._drop(stream, made)
         return pull.found, seconds_of(made["created"])
+
+    async def _ask(self, pull: _Pull, subject: bytes, inbox: bytes) -> None:
+        """The messages have come; ``Refused``: the consumer is gone."""
+        asked = json.dumps({"batch": pull.count, "expires": 1_000_000_000}).encode()
+        delays = reconnect_delays(most=LONGEST_DELAY)
+        until = time.monotonic() + AGAIN_SECONDS
+        while True:
+            await self._requests.send(self._sid, subject, asked, inbox)
+            try:
+                return await pull.done
+            except Refused:
+                # Its server tells ours of a new consumer by another road than that it is made
+                # (2.10 has several between two servers), which may take longer.
+                if time.monotonic() > until:
+                    raise
+            await asyncio.sleep(next(delays))
+            pull.done = asyncio.get_running_loop().create_future()
 
     def _drop(self, stream: KeptStream, made: dict[str, Any]) -> None:
         connection = self._requests.link.connection
