@@ -24,12 +24,12 @@ def environ(**changes: str) -> dict[str, str]:
     return {**kept, "PORT": "0", **changes}
 
 
-def failure(**changes: str) -> str:
-    """Start the demo, which has to fail at once, and return what it says."""
+def failure(status: int = 1, **changes: str) -> str:
+    """Start the demo, which has to fail at once, so; return what it says."""
     done = subprocess.run(
         COMMAND, env=environ(**changes), capture_output=True, text=True, timeout=30, check=False
     )
-    assert done.returncode == 1
+    assert done.returncode == status
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1, done.stderr
     return done.stderr.strip()
@@ -71,7 +71,7 @@ def test_a_taken_port_is_named() -> None:
 
 @pytest.mark.parametrize("port", ["http", "65536"])
 def test_a_port_that_is_none_is_named(port: str) -> None:
-    said = failure(PORT=port)
+    said = failure(status=2, PORT=port)
     assert said == f"fast-channels demo: PORT must be a number from 0 to 65535, got {port!r}"
 
 
@@ -82,11 +82,11 @@ def test_a_host_that_is_none_is_named() -> None:
 
 @pytest.mark.parametrize("url", ["memry://", "me mory", "://", "memory://?capacity=many"])
 def test_a_bad_layer_is_named(url: str) -> None:
-    assert failure(LAYER=url).startswith("fast-channels demo: cannot use LAYER: ")
+    assert failure(status=2, LAYER=url).startswith("fast-channels demo: cannot use LAYER: ")
 
 
 def test_a_misspelt_layer_is_told_the_right_one() -> None:
-    assert "did you mean 'memory'?" in failure(LAYER="memry://")
+    assert "did you mean 'memory'?" in failure(status=2, LAYER="memry://")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")

@@ -35,6 +35,12 @@ def test_every_command_has_a_section_and_a_line_in_the_table() -> None:
     assert re.findall(r"^\| \[`([a-z-]+)`\]\(#\1\)", PAGE, re.MULTILINE) == list(SECTIONS)
 
 
+def test_the_help_lists_the_commands_as_the_page_does_and_cuts_no_sentence_off() -> None:
+    listed = here("--help", COLUMNS="80").stdout.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == list(SECTIONS)
+    assert all(line.endswith(".") and "..." not in line for line in listed)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_section_names_every_option_and_no_other(name: str) -> None:
     there = {option for each in COMMANDS[name].params for option in each.opts if "--" in option}

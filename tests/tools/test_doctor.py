@@ -398,6 +398,26 @@ def test_what_no_layer_can_be_made_of_is_told(site: Path) -> None:
     assert done.stderr.startswith("fast-channels: a host is not enough in broken://ann:***@host")
 
 
+@pytest.mark.parametrize("words", [["doctor"], ["send", "g", '{"type": "x"}'], ["tail", "g"]])
+def test_what_is_no_url_is_status_2_with_one_that_is(words: list[str]) -> None:
+    command, *more = words
+    done = here(command, f"ann:{SECRET}@localhost:6379", *more)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "fast-channels: 'localhost:6379' is no URL of a layer; "
+        "write for example redis://localhost:6379\n"
+    )
+
+
+def test_the_name_of_a_layer_is_as_good_as_its_url() -> None:
+    done = here("doctor", "memory")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_one_check_is_one_check() -> None:
+    assert here("doctor", "rdis://localhost").stdout.splitlines()[-1].startswith("1 check: 0 ok")
+
+
 def test_a_usage_error_is_status_2() -> None:
     done: Done = here("doctor")
     assert (done.returncode, done.stdout) == (2, "")

@@ -252,6 +252,12 @@ def test_a_broker_that_is_gone_is_one_line_and_status_1(words: tuple[str, ...]) 
     assert SECRET not in done.stderr
 
 
+def test_who_speaks_to_the_memory_layer_is_told_that_nobody_else_hears() -> None:
+    note = "note: memory:// is in this process alone; nobody else hears it\n"
+    assert here("send", "memory://", "g", '{"type": "x"}').stderr == note
+    assert here("tail", "memory://", "g", "--seconds", "0").stderr == note + "listening to g\n"
+
+
 def test_a_terminal_gets_a_progress_bar(redis_server: redis.Server) -> None:
     shown = on_a_terminal(
         *("send", redis_server.url, "news", HELLO, "--count", "20", "--every", "0.02")

@@ -46,9 +46,10 @@ def bench(
     size: Annotated[int, Option(metavar="BYTES", min=1, help="Of the text in a message.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a broker from this machine: latency, sending, delivering, and the CPU they cost.
+    """Measure a broker from this machine.
 
-    The groups have random names, and nothing stays. Exit status: 0 measured, 1 the broker cannot be
+    How long a message takes, how many are sent and delivered, and the CPU that each costs. The
+    groups have random names, and nothing stays. Exit status: 0 measured, 1 the broker cannot be
     reached or messages were lost, 2 the command line is wrong.
     """
     place = Place.of(url, prefix)

@@ -29,15 +29,8 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-cli.command()(worker)
-cli.command()(demo)
-cli.command()(layers)
-cli.command()(doctor)
-cli.command()(verify)
-cli.command()(send)
-cli.command()(tail)
-cli.command()(bench)
-cli.command()(new_layer)
+for each in (layers, doctor, verify, send, tail, bench, worker, demo, new_layer):
+    cli.command()(each)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from typer import Argument, Option
 
 from fast_channels.exceptions import FastChannelsError, InvalidChannelLayerError
 from fast_channels.layers import ChannelLayer, ChannelLayerRegistry
+from fast_channels.layers.discovery import EXTRAS, installed_layers
 
 from .loading import CommandError
 
@@ -60,8 +62,14 @@ class Place:
 
     @classmethod
     def of(cls, url: str, prefix: str, environ: Mapping[str, str] = os.environ) -> Self:
-        """Return it; raises ``CommandError`` for a variable that is not set."""
-        return cls(resolved(url, environ), prefix, tuple(environ.get(KEYS, "").split()))
+        """Return it; raises ``CommandError`` for what names no layer, or a variable not set."""
+        url = resolved(url, environ)
+        if "://" not in url and url not in {*EXTRAS, *installed_layers()}:
+            raise CommandError(
+                f"{url.rpartition('@')[2]!r} is no URL of a layer; write for example "
+                f"redis://{url.rpartition('@')[2]}"
+            )
+        return cls(url, prefix, tuple(environ.get(KEYS, "").split()))
 
     @property
     def name(self) -> str:
@@ -137,6 +145,14 @@ def used(work: Callable[[], Coroutine[Any, Any, T]], place: Place) -> T:
         if isinstance(cause, FastChannelsError):
             raise CommandError(text, status=1) from error
         raise
+
+
+def tell_if_alone(place: Place) -> None:
+    """Who uses a layer that no other process has part in is told so, on stderr."""
+    if place.name == "memory":
+        print(
+            f"note: {place.shown} is in this process alone; nobody else hears it", file=sys.stderr
+        )
 
 
 def quiet() -> None:

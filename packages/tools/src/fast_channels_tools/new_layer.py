@@ -37,7 +37,7 @@ def new_layer(
     ] = ".",
     as_json: AsJson = False,
 ) -> None:
-    """Write the skeleton of a backend's package: entry point, five methods, tests, CI.
+    """Write the skeleton of a package with a backend.
 
     It passes its own lint and type checks; its tests fail until the five methods are written. Exit
     status: 0 written, 1 the folder cannot be written, 2 the name cannot be used, or is there.

@@ -16,7 +16,7 @@ from typer import Argument, Option
 from fast_channels.exceptions import FastChannelsError
 from fast_channels.layers import ChannelLayer, HistoryPolicy
 
-from .connecting import AsJson, Place, Prefix, Url, bar, closed, quiet, used
+from .connecting import AsJson, Place, Prefix, Url, bar, closed, quiet, tell_if_alone, used
 from .loading import CommandError
 
 
@@ -71,6 +71,7 @@ def send(
         options["history"] = {name: HistoryPolicy(keep=keep, ttl=ttl)}
     extra = {} if id_ is None else {"id": id_}
     place = Place.of(url, prefix)
+    tell_if_alone(place)
 
     async def run() -> dict[str, Any]:
         layer = place.layer(**options)

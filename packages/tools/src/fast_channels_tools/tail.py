@@ -20,7 +20,7 @@ from typer import Argument, Option
 
 from fast_channels.layers import BaseChannelLayer, Channel, ChannelLayer, HistoryPolicy
 
-from .connecting import AsJson, Place, Prefix, Url, closed, line, used
+from .connecting import AsJson, Place, Prefix, Url, closed, line, tell_if_alone, used
 from .loading import CommandError
 
 ROOM: dict[str, Any] = {"capacity": 10_000, "capacity_bytes": 64 * 1_048_576}
@@ -60,6 +60,7 @@ def tail(
         # How much is kept is for who sends; here it only says which groups are durable.
         options["history"] = {group: HistoryPolicy() for group in groups}
     place = Place.of(url, prefix)
+    tell_if_alone(place)
     begin = since if last is None else f"last:{last}"
     console = _Screen(highlight=False)
     printed = _Printed(count, as_json, lambda text: console.print(text, soft_wrap=True))

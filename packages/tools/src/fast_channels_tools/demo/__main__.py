@@ -9,13 +9,20 @@ from collections.abc import Mapping
 import uvicorn
 
 from fast_channels import lifespan
-from fast_channels.exceptions import FastChannelsError
+from fast_channels.exceptions import FastChannelsError, InvalidChannelLayerError
 
 from .app import create_app
 
 
 class DemoError(Exception):
-    """The demo cannot start; the text says why and what to change."""
+    """The demo cannot start; the text says why and what to change.
+
+    ``status`` is the exit status: 2 for settings that are wrong, 1 for everything else.
+    """
+
+    def __init__(self, text: str, status: int = 1) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class Server(uvicorn.Server):
@@ -40,14 +47,14 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
             serve(listener, layer_url)
     except DemoError as error:
         print(f"fast-channels demo: {error}", file=sys.stderr)
-        return 1
+        return error.status
     return 0
 
 
 def listen(host: str, port: str) -> socket.socket:
     """Return a socket that listens there; raise ``DemoError`` if it cannot be had."""
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) < 65_536):
-        raise DemoError(f"PORT must be a number from 0 to 65535, got {port!r}")
+        raise DemoError(f"PORT must be a number from 0 to 65535, got {port!r}", status=2)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, int(port)), family=family)
@@ -64,7 +71,9 @@ def serve(listener: socket.socket, layer_url: str) -> None:
     try:
         app = create_app(layer_url)
         asyncio.run(try_layers())
-    except (FastChannelsError, TypeError, ValueError) as error:
+    except (InvalidChannelLayerError, TypeError, ValueError) as error:
+        raise DemoError(f"cannot use LAYER: {error}", status=2) from error
+    except FastChannelsError as error:
         raise DemoError(f"cannot use LAYER: {error}") from error
     config = uvicorn.Config(
         app, log_level="warning", ws_max_size=65_536, timeout_graceful_shutdown=3

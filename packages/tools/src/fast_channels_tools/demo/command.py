@@ -21,7 +21,8 @@ def demo(
 ) -> None:
     """Serve a chat that shows what the library does, until Ctrl+C.
 
-    Exit status: 0 stopped, 1 it cannot listen there or use the layer, 2 the command line is wrong.
+    Exit status: 0 stopped, 1 it cannot listen there or reach the broker, 2 the command line is
+    wrong.
     """
     from .__main__ import main  # servers and frameworks, which no other command loads
 

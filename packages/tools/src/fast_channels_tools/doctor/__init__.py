@@ -36,11 +36,11 @@ def doctor(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look for what is wrong between this machine and a broker, and say what to do about it.
+    """Find what is wrong between this machine and a broker.
 
     Checks who listens, who is let in, limits, clocks, round trips, permissions, and that messages
-    come back; the broker may be in use. Exit status: 0 nothing failed, 1 a check failed, 2 the
-    command line is wrong.
+    come back, and says what to do next; the broker may be in use. Exit status: 0 nothing failed, 1
+    a check failed, 2 the command line is wrong.
     """
     place = Place.of(url, prefix)
     quiet()

@@ -56,4 +56,5 @@ def show_sum(console: Console, checks: Sequence[Check]) -> None:
     counts = Counter(check.status for check in checks)
     worst: Status = "fail" if counts["fail"] else "warn" if counts["warn"] else "ok"
     numbers = ", ".join(f"{counts[status]} {status}" for status in STYLES)
-    console.print(Text(f"{len(checks)} checks: {numbers}", STYLES[worst]), soft_wrap=True)
+    noun = "check" if len(checks) == 1 else "checks"
+    console.print(Text(f"{len(checks)} {noun}: {numbers}", STYLES[worst]), soft_wrap=True)

@@ -40,7 +40,7 @@ def verify(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Try every promise of a layer against a live broker, and report which hold.
+    """Try every promise of a layer on a live broker.
 
     The broker is not stopped, and may be in use: all names have a random prefix. Exit status: 0 all
     that was tried holds, 1 a clause failed or the broker cannot be reached, 2 the command line is
