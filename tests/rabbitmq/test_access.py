@@ -2,12 +2,13 @@
 
 import asyncio
 import subprocess
+import time
 from collections.abc import Generator
 from pathlib import Path
 
 import aio_pika
 import pytest
-from tests.waiting import read_until, soon
+from tests.waiting import read_until, soon, until
 
 from fast_channels.exceptions import BackendUnavailable, MessageTooLarge, PublishFailed
 from fast_channels.layers import Inbox, Publication
@@ -248,3 +249,29 @@ async def test_a_payload_over_the_servers_limit_is_told(
     room = await member(fitting)
     await fitting.group_send("room", large)  # in pieces
     assert await soon(fitting.receive(room)) == large
+
+
+async def test_the_servers_clock_is_told_and_nothing_is_left_of_asking(
+    node: Node, make: Make
+) -> None:
+    layer = make(node.url, prefix="clock")
+    await layer.open()
+    queues = node.queues()
+    before = time.time()
+    told = await soon(layer.describe())
+    after = time.time()
+    within = float(told["time_within"])
+    assert before - within - 0.1 < float(told["time"]) < after + within + 0.1
+    await until(lambda: node.queues() == queues)
+
+
+@pytest.mark.parametrize("missing", ["configure", "write"])
+async def test_a_user_who_may_not_ask_for_the_clock_is_told_the_rest(
+    missing: str, node: Node, make: Make
+) -> None:
+    allowed = dict.fromkeys(("configure", "write", "read"), ".*")
+    allowed[missing] = {"configure": "^off$|^off[.][0-9a-f]{18}$", "write": "^off"}[missing]
+    layer = make(node.user(f"clock-{missing}", **allowed), prefix="off")
+    told = await soon(layer.describe())
+    assert told["server"] == "RabbitMQ"
+    assert "time" not in told

@@ -17,6 +17,7 @@ from fast_channels.layers import (
     WorkerQueues,
     is_history_topic,
 )
+from fast_channels_rabbitmq.clock import WITHIN, clock_of
 from fast_channels_rabbitmq.connection import Connection
 from fast_channels_rabbitmq.history import Kept, RabbitMQHistory
 from fast_channels_rabbitmq.probe import Probe
@@ -159,12 +160,21 @@ class RabbitMQBackend(Backend):
         await publisher.publish(publications)
 
     async def describe(self) -> Mapping[str, str | int | float]:
-        """Return what the server told of itself; AMQP asks for no clock and no limit."""
+        """Return what the server told of itself; AMQP asks for no limit.
+
+        ``time`` is missing where the user may not do what finds it out.
+        """
         if not self._links:
             raise BackendUnavailable(CLOSED)
-        info = (await self._links[0].ready()).info
+        connection = await self._links[0].ready()
         names = {"server": "product", "version": "version", "cluster": "cluster_name"}
-        return {ours: str(info[name]) for ours, name in names.items() if name in info}
+        told: dict[str, str | int | float] = {
+            ours: str(connection.info[name])
+            for ours, name in names.items()
+            if name in connection.info
+        }
+        now = await clock_of(connection, self._exchange)
+        return told if now is None else {**told, "time": now, "time_within": WITHIN}
 
     @property
     def deaf(self) -> Exception | None:

@@ -239,8 +239,9 @@ class Backend(ABC):
         """Return what the broker tells of itself when it is asked; by default nothing.
 
         Names that tools know: ``server`` (the product) and ``version``, ``max_payload`` (bytes that
-        it carries in one message), ``time`` (its clock of now, in seconds since 1970); any others
-        are shown as they are. No secret is among them. Raises ``BackendUnavailable``.
+        it carries in one message), ``time`` (its clock of now, in seconds since 1970) and
+        ``time_within`` (how far that may be off); any others are shown as they are. No secret is
+        among them. Raises ``BackendUnavailable``.
         """
         return {}
 

@@ -142,7 +142,8 @@ class Examination:
 
     async def _server(self) -> Check:
         told = await self._described()
-        told.pop("time", None)
+        for each in ("time", "time_within"):  # the clock's own line has them
+            told.pop(each, None)
         if "server" not in told:
             return Check("server", "ok", "the backend does not tell which server this is")
         name = f"{told['server']} {told.get('version', '')}".strip()
@@ -168,14 +169,16 @@ class Examination:
 
     async def _clock(self) -> Check:
         before = time.time()
-        told = (await self._described()).get("time")
+        described = await self._described()
         after = time.time()
+        told, within = described.get("time"), described.get("time_within", 0.0)
         if not isinstance(told, int | float):
             return Check("clock", "ok", "the broker does not tell its time")
         # Anywhere in between it was asked, so what lies outside of that is skew for certain.
-        skew = min(told - before, 0.0) + max(told - after, 0.0)
-        found = f"{skew:+.3f} s from this machine's, within {_ms(after - before)}"
-        values = {"skew": round(skew, 6), "uncertainty": round(after - before, 6)}
+        skew = min(told + within - before, 0.0) + max(told - within - after, 0.0)
+        uncertain = after - before + within
+        found = f"{skew:+.3f} s from this machine's, within {_ms(uncertain)}"
+        values = {"skew": round(skew, 6), "uncertainty": round(uncertain, 6)}
         if abs(skew) < SKEW:
             return Check("clock", "ok", found, values=values)
         advice = "set the clocks of both machines by NTP: jobs and history expire by the broker's"
