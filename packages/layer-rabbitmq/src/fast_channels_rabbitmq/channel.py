@@ -120,6 +120,17 @@ class Channel:
         self.tell(*methods)
         return reply
 
+    def ask_raw(self, frames: bytes) -> "asyncio.Future[Frame | Delivery]":
+        """As ``ask``, of frames of which the last one alone has an answer."""
+        reply: asyncio.Future[Frame | Delivery] = self._loop.create_future()
+        reply.add_done_callback(retrieve)
+        if self.ended is not None:
+            reply.set_exception(_copy(self.ended))
+        else:
+            self._replies.append(reply)
+            self.connection.write(frames)
+        return reply
+
     def order(self, *methods: Frame) -> None:
         """Send methods whose answer nobody waits for."""
         self.ask(*methods).add_done_callback(retrieve)

@@ -22,6 +22,7 @@ from fast_channels_rabbitmq.channel import HEAD, PERHAPS, RETURN, Channel, Conne
 HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 DELIVER, ACK, NACK = b"\x00\x3c\x00\x3c", b"\x00\x3c\x00\x50", b"\x00\x3c\x00\x78"
 GET_OK = b"\x00\x3c\x00\x47"
+BIND_OK, BOUND = b"\x00\x32\x00\x15", commands.Queue.BindOk()
 LARGEST_FRAME: Final = 131_072
 CLOSING_SECONDS: Final = 1.0
 SILENT_BEATS: Final = 2.5
@@ -214,6 +215,8 @@ class Connection(asyncio.Protocol):
                 elif payload.startswith((ACK, NACK)):
                     tag = int.from_bytes(payload[4:12], "big")
                     channel.take_confirm(tag, bool(payload[12] & 1), payload.startswith(NACK))
+                elif payload == BIND_OK:
+                    channel.take(BOUND)
                 else:
                     channel.take(cast("Frame", unmarshal(data[at : end + 1])[2]))
             at = end + 1

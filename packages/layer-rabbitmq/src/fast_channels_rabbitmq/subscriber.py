@@ -37,6 +37,7 @@ PATIENCE: Final = 2.0
 
 BIND: Final = b"\x00\x32\x00\x14\x00\x00"
 NOWAIT: Final = b"\x01\x00\x00\x00\x00"
+ANSWERED: Final = bytes(5)
 """The flag, and no arguments."""
 
 BINDERS: Final = 2
@@ -233,16 +234,15 @@ class _Queue:
         """Bind on that channel; at least one topic.
 
         Only one binding in ``SYNC`` is answered, and all are written at once: what makes one after
-        another slow is the waiting. Those that are not answered are put together here, for the
-        codec takes ten times as long as all the rest.
+        another slow is the waiting. They are put together here, for the codec takes ten times as
+        long as all the rest.
         """
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         pack, number, start = HEAD.pack, channel.number, self._address
         for first in range(0, len(topics), SYNC):
-            *silent, last = topics[first : first + SYNC]
-            calls = [b"%b%c%b%b" % (start, len(key), key.encode(), NOWAIT) for key in silent]
-            if channel.ended is None:
-                data = b"".join([b"%b%b\xce" % (pack(1, number, len(x)), x) for x in calls])
-                channel.connection.write(data)
-            reply = channel.ask(commands.Queue.Bind(0, self.name, self._exchange, last))
+            keys = [topic.encode() for topic in topics[first : first + SYNC]]
+            calls = [b"%b%c%b%b" % (start, len(key), key, NOWAIT) for key in keys]
+            calls[-1] = b"%b%c%b%b" % (start, len(keys[-1]), keys[-1], ANSWERED)
+            frames = [b"%b%b\xce" % (pack(1, number, len(call)), call) for call in calls]
+            reply = channel.ask_raw(b"".join(frames))
         return reply
