@@ -191,6 +191,10 @@ class Node:
         self.ask('[rabbit_networking:close_connection(P, "kicked") || P <- '
                  "rabbit_networking:connections()], ok.")  # fmt: skip
 
+    def break_channels(self) -> None:
+        """Every channel ends by an error of the server's own."""
+        self.ask("[exit(P, broken) || P <- rabbit_channel:list_local()], ok.")
+
     def user(self, name: str, configure: str, write: str, read: str) -> str:
         """Make a user with such permissions; return the URL with it."""
         binaries = ", ".join(f'<<"{text}">>' for text in ("/", configure, write, read, "kit"))
@@ -282,6 +286,13 @@ class Node:
                 self.signal(signal.SIGKILL)
             self.process.wait()
             self.process = None
+
+    def stop(self) -> None:
+        """It is gone, as an operator stops it: it says goodbye, and writes down what it has."""
+        assert self.process is not None
+        self.ask("init:stop().")
+        self.process.wait(STARTING)
+        self.process = None
 
     def freeze(self) -> None:
         """It holds its connections and does nothing."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import aio_pika
 import pytest
+from pamqp import commands
+from pamqp.frame import marshal
 from tests.waiting import read_until, soon, until
 
 from fast_channels.exceptions import BackendUnavailable, MessageTooLarge, PublishFailed
@@ -55,6 +57,21 @@ async def test_a_host_that_is_no_rabbitmq_is_told(make: Make) -> None:
     async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         assert "does not speak AMQP 0-9-1" in await refused(make(f"amqp://127.0.0.1:{port}"))
+
+
+async def test_a_server_that_is_too_old_is_told(make: Make) -> None:
+    told = {"product": "RabbitMQ", "version": "3.9.29"}
+    start = marshal(commands.Connection.Start(0, 9, told, "PLAIN", "en_US"), 0)
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(start)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        text = await refused(make(f"amqp://127.0.0.1:{port}"))
+        assert f"rabbitmq at 127.0.0.1:{port} is RabbitMQ 3.9.29; 3.10 is the oldest" in text
 
 
 async def test_hosts_are_tried_in_turn(node: Node, make: Make) -> None:

@@ -5,6 +5,7 @@ Every test ends with a message that arrives, so what it shows is that nobody is 
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 from tests.waiting import hears, read_until, send_when_back, soon, until
@@ -56,11 +57,33 @@ async def test_a_killed_and_restarted_server_costs_one_gap_and_no_subscription(
     assert [message["type"] for message in came[1_201:]] == ["more-0", "more-600", "more-1199"]
 
 
-async def test_connections_that_an_operator_closes_cost_one_gap(node: Node, make: Make) -> None:
+@pytest.mark.long
+@pytest.mark.timeout(120)
+async def test_a_server_that_is_stopped_and_started_costs_one_gap(node: Node, make: Make) -> None:
+    here, there = make(node.url), make(node.url)
+    channel = await member(there)
+    await here.send("jobs", {"type": "job"})
+    try:
+        await asyncio.to_thread(node.stop)
+        with pytest.raises(BackendUnavailable):
+            await here.group_send("room", {"type": "lost"})
+    finally:
+        await asyncio.to_thread(node.kill)  # if it would not stop
+        await asyncio.to_thread(node.start)
+    await until(lambda: there.stats()["gaps"] == 1)
+    await send_when_back(here, "room", LAST)
+    assert await read_until(there, channel, LAST) == [GAP]
+    assert await soon(there.receive("jobs")) == {"type": "job"}
+
+
+@pytest.mark.parametrize("how", [Node.kick, Node.break_channels])
+async def test_connections_that_are_closed_at_the_server_cost_one_gap(
+    node: Node, make: Make, how: Callable[[Node], None]
+) -> None:
     here, there = make(node.url), make(node.url)
     await here.open()
     channel = await member(there)
-    await asyncio.to_thread(node.kick)
+    await asyncio.to_thread(how, node)
     await send_when_back(here, "room", {"type": "perhaps"})
     assert await soon(there.receive(channel)) == GAP
     await here.group_send("room", LAST)
