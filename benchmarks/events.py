@@ -91,13 +91,13 @@ async def consumers(score: Score) -> dict[str, list[Feed]]:
         "client": clients,
         "layer": [mailbox_feed(mailbox.put) for mailbox in mailboxes],
         "count client": [lambda _: score.hit()] * CONNECTIONS,
-        "count layer": [mailbox_feed(lambda _message, _size, _now: score.hit())] * CONNECTIONS,
+        "count layer": [mailbox_feed(lambda _: score.hit())] * CONNECTIONS,
     }
 
 
-def mailbox_feed(put: Callable[[dict[str, Any], int, float], object]) -> Feed:
+def mailbox_feed(put: Callable[[Any], object]) -> Feed:
     """Return what puts a message there as the hub does."""
-    return lambda message: put(message, 100, time.monotonic())
+    return lambda message: put((lambda: message, time.monotonic(), 100))
 
 
 async def dispatchers(score: Score) -> dict[str, list[Feed]]:
