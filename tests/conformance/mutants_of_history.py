@@ -38,6 +38,15 @@ class TheLastFirst(Changed):
         return append._replace(entries=append.entries[::-1])
 
 
+@caught_by("test_as_much_may_be_kept_as_anybody_writes")
+class CountsIn64Bits(Changed):
+    """Passes on what the broker cannot count."""
+
+    def change(self, append: Append) -> Append:
+        append.keep.to_bytes(8)
+        return append
+
+
 @caught_by("test_an_entry_is_delivered_with_the_position_at_which_it_is_read")
 class CountsTwice(BreakableBackend):
     """Counts what is delivered in another way than what is kept."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 from fast_channels.exceptions import BackendUnavailable, InvalidChannelLayerError
 from fast_channels.layers import reconnect_delays
 from fast_channels_nats.link import LONGEST_DELAY
-from fast_channels_nats.places import keeps_of, offset_of, sequence_of
+from fast_channels_nats.places import LONGEST, MOST, keeps_of, offset_of, sequence_of
 from fast_channels_nats.refusals import FASTER, HISTORY, NO_MESSAGE, NO_STREAM, explained
 from fast_channels_nats.requests import (
     ANSWER_SECONDS,
@@ -143,7 +143,7 @@ class KeptStream:
 
     async def make(self, keep: int = 1, ttl: float = 1.0) -> None:
         """There is a stream that keeps as much as that."""
-        most = keep + SLACK
+        most, ttl = min(keep, MOST) + SLACK, min(ttl, LONGEST)
         age = math.ceil(ttl + max(ttl, KNOWN_SECONDS))
         if self.name and self._most >= most and self._age >= age:
             return

@@ -13,6 +13,11 @@ KEEPS: Final = b"Fast-Channels-Keeps"
 
 BITS: Final = 32
 
+MOST: Final = 1 << 62
+LONGEST: Final = 30 * 365 * 86_400.0
+"""Entries, and seconds, that a topic can keep: of more, so many. JetStream counts nanoseconds, in
+signed integers of 64 bits, and a stream keeps everything for twice as long."""
+
 
 class Keeps(NamedTuple):
     """What an entry says of itself."""
@@ -25,7 +30,8 @@ class Keeps(NamedTuple):
 def keeps_line(keep: int, ttl: float) -> bytes:
     """Return the header of a new entry, with a number of its own."""
     number = random.getrandbits(BITS - 1) << 1
-    return b"%b: %d %d %d\r\n" % (KEEPS, keep, max(1, round(ttl * 1000)), number)
+    milliseconds = max(1, round(min(ttl, LONGEST) * 1000))
+    return b"%b: %d %d %d\r\n" % (KEEPS, min(keep, MOST), milliseconds, number)
 
 
 def keeps_of(head: bytes) -> Keeps | None:

@@ -13,6 +13,9 @@ from fast_channels.layers import Append, Link
 from fast_channels_redis.connection import Connection, Reply, bulk, explained, pack
 from fast_channels_redis.scripts import LAST, READ, Script, append_script
 
+MOST: Final = 1 << 62
+"""Entries that the server can count; what is to keep more keeps so many."""
+
 LONGEST_TTL: Final = 10 * 365 * 86_400.0
 """Seconds; what is to be kept for longer is kept for this long."""
 
@@ -76,7 +79,7 @@ class Streams:
 
     def _command(self, append: Append) -> Command:
         ttl = max(1, round(min(append.ttl, LONGEST_TTL) * 1000))
-        args = [bulk(self._space + append.topic.encode(), append.keep, ttl)]
+        args = [bulk(self._space + append.topic.encode(), min(append.keep, MOST), ttl)]
         for payload, name in append.entries:
             if name is None:
                 args.append(b"$0\r\n\r\n$%d\r\n%b\r\n" % (len(payload), payload))

@@ -22,6 +22,9 @@ BITS: Final = 16
 WHOLE: Final = (1 << BITS) - 1
 """The place after all that a message can hold."""
 
+LONGEST: Final = 1e15
+"""Seconds for which an entry is kept at most."""
+
 MOST_ENTRIES: Final = WHOLE - 1
 ID_BYTES: Final = 16
 
@@ -78,7 +81,7 @@ def pack(append: Append, entries: Sequence[tuple[bytes | None, bytes]]) -> bytes
         has_ids = has_ids or known is not None
         parts += (_ENTRY.pack(len(payload), known is not None), known or b"", payload)
     body, topic = b"".join(parts), append.topic.encode()
-    milliseconds = min(int(append.ttl * 1_000) + 1, 1 << 60)
+    milliseconds = int(min(append.ttl, LONGEST) * 1_000) + 1
     keep = min(append.keep, 0xFFFFFFFF)
     head = _SECTION.pack(len(body), len(topic), len(entries), keep, milliseconds, has_ids)
     return b"".join((head, topic, body))

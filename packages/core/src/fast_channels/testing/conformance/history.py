@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import sys
 import time
 
 import pytest
@@ -167,6 +168,16 @@ class HistoryTests(HistorySuite, power="history"):
         assert [each.payload for each in page.entries] == self.numbered(10, 20)
         with pytest.raises(HistoryLost):
             await keeper.history.read(self.kept(), early, 50)
+
+    @clause
+    async def test_as_much_may_be_kept_as_anybody_writes(self) -> None:
+        """And for as long. Usual cause: the broker counts in integers of 64 bits, and time in
+        nanoseconds."""
+        keeper = await self.keeper()
+        most = (sys.maxsize, 60.0), (10**30, 60.0), (10, 1e12), (10, sys.float_info.max)
+        for keep, ttl in most:
+            await keeper.history.publish([Append(self.kept(), [Entry(b"kept")], keep, ttl)])
+        assert [each.payload for each in await keeper.all(self.kept())] == [b"kept"] * 4
 
     @clause_unless(_not_exact)
     async def test_old_entries_are_gone_and_newer_ones_are_not(self) -> None:
