@@ -1,11 +1,13 @@
 """Which topics the broker delivers here: confirmed, shared, lingering, rolled back."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
 
 from fast_channels.exceptions import BackendUnavailable
+from fast_channels.layers.subscriptions import Subscriptions
 
 from .backends import Layer, Make, layers
 from .clock import virtual_time
@@ -114,6 +116,22 @@ async def test_a_failure_reaches_everybody_who_waited_for_the_subscription(make:
     )
     assert [str(result) for result in results] == ["broken"] * 3
     assert layer.stats()["groups"] == 0
+
+
+async def test_who_waited_for_several_topics_leaves_no_error_unseen(make: Make) -> None:
+    layer, loop = make(), asyncio.get_running_loop()
+    await layer.open()
+    layer.backend.subscribe_error = OSError("broken")
+    subscriptions = Subscriptions(loop, layer.backend, 2.0, 5.0, lambda _: None)
+    unseen: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: unseen.append(context))
+    with pytest.raises(OSError, match="broken"):
+        await subscriptions.ensure("fc:g.one", "fc:g.two")
+    await subscriptions.close()
+    layer.backend.subscribe_error = None  # whose traceback holds what was waited for
+    gc.collect()
+    loop.set_exception_handler(None)
+    assert unseen == []
 
 
 @virtual_time

@@ -256,13 +256,17 @@ class BaseChannelLayer(ChannelsNames, KeptGroups, GroupViews):
         ``presence.leave`` message whenever that changes.
         """
         check_group(group)
-        check_channel(channel)
+        session = self._session()
+        mailbox = None if session is None else session.hub.mailboxes.get(channel)
+        if mailbox is None:  # else its name was made here, or checked
+            check_channel(channel)
         where = None if since is None else decode_since(self.kept_topic(group), since)
         role = None
         if presence is not None or watch:
             role = role_of(channel, presence, watch)
-        session = self._session() or await self._open()
-        mailbox = session.hub.mailboxes.get(channel)
+        if session is None:
+            session = await self._open()
+            mailbox = session.hub.mailboxes.get(channel)
         node = channel_node(channel)
         if mailbox is None and node is None:
             mailbox = session.groups.relay(channel, JobQueues(session, self.options, self).put)

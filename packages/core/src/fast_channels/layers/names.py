@@ -35,6 +35,7 @@ def check_channel(name: object) -> str:
     return _checked_channel(name)
 
 
+@lru_cache(maxsize=256)
 def check_channel_prefix(prefix: str) -> None:
     """Raise ``TypeError`` unless every channel made with ``prefix`` gets a legal name."""
     check_channel(channel_name(prefix, "0" * 16, 0xFFFF_FFFF))

@@ -34,11 +34,12 @@ class Subscriptions:
         self._dropped = dropped
         """Told of a topic that is not subscribed any more."""
         self._live: set[str] = set()
-        self._joining: dict[str, asyncio.Future[None]] = {}
+        self._joining: dict[str, list[asyncio.Future[None]]] = {}
+        """Who waits for each topic that is not confirmed yet; nobody, if all were cancelled."""
+        self._limit = TimeLimit(loop)
         self._lingering: dict[str, asyncio.TimerHandle] = {}
         self._leaving: dict[str, None] = {}
         self._worker: asyncio.Task[None] | None = None
-        self._limit = TimeLimit(loop)
         self._closed = False
 
     def live(self, topic: str) -> bool:
@@ -52,16 +53,22 @@ class Subscriptions:
     async def ensure(self, *topics: str) -> None:
         """They are live; raises ``BackendUnavailable`` when the broker does not confirm one."""
         missing = [topic for topic in topics if not self.live(topic)]
-        if missing and self._closed:
+        if not missing:
+            return
+        if self._closed:
             raise BackendUnavailable("the layer was closed")
-        for topic in missing:
-            if topic not in self._joining:
-                confirmed = self._joining[topic] = self._loop.create_future()
-                confirmed.add_done_callback(_retrieve)
-            self._work()
-        for confirmed in [self._joining[topic] for topic in missing]:
-            # Shielded: others wait for the same confirmation.
-            await asyncio.shield(confirmed)
+        # A future for each who waits: one is cheaper than to shield one that all share.
+        waiting = [self._loop.create_future() for _ in missing]
+        for topic, confirmed in zip(missing, waiting, strict=True):
+            self._joining.setdefault(topic, []).append(confirmed)
+        self._work()
+        try:
+            for confirmed in waiting:
+                await confirmed
+        finally:
+            for confirmed in waiting:
+                if not confirmed.cancel() and not confirmed.cancelled():
+                    confirmed.exception()  # seen, whichever was raised
 
     def release(self, topic: str) -> None:
         """The topic has no member: it is left after the linger time, unless one comes."""
@@ -75,7 +82,6 @@ class Subscriptions:
     async def close(self) -> None:
         """No task or timer is left; whoever waits gets ``BackendUnavailable``."""
         self._closed = True
-        self._limit.close()
         for timer in self._lingering.values():
             timer.cancel()
         self._lingering.clear()
@@ -83,10 +89,8 @@ class Subscriptions:
         if worker is not None:
             worker.cancel()
             await asyncio.wait([worker])
-        for confirmed in self._joining.values():
-            if not confirmed.done():
-                confirmed.set_exception(BackendUnavailable("the layer was closed"))
-        self._joining.clear()
+        self._limit.close()
+        self._confirm(list(self._joining), BackendUnavailable("the layer was closed"))
 
     def _leave(self, topic: str) -> None:
         self._lingering.pop(topic, None)
@@ -110,26 +114,33 @@ class Subscriptions:
             if leaving:
                 await self._unsubscribe(leaving)
             if self._joining:
-                await self._subscribe(dict(self._joining))
+                await self._subscribe(list(self._joining))
 
-    async def _subscribe(self, joining: "dict[str, asyncio.Future[None]]") -> None:
+    async def _subscribe(self, joining: list[str]) -> None:
         error: Exception | None = None
         try:
             with self._limit(self._timeout):
-                await self._backend.subscribe(list(joining))
+                await self._backend.subscribe(joining)
         except TimeoutError:
             error = BackendUnavailable(
                 f"the broker did not confirm a subscription within {self._timeout:g} s"
             )
         except Exception as failure:
             error = failure
-        for topic, confirmed in joining.items():
-            del self._joining[topic]
-            if error is None:
-                self._live.add(topic)
-                confirmed.set_result(None)
-            else:
-                confirmed.set_exception(error)
+        if error is None:
+            self._live.update(joining)
+        self._confirm(joining, error)
+
+    def _confirm(self, topics: list[str], error: Exception | None) -> None:
+        """Tell those who wait for the topics how it ended."""
+        for topic in topics:
+            for confirmed in self._joining.pop(topic):
+                if confirmed.done():
+                    continue  # it was cancelled
+                if error is None:
+                    confirmed.set_result(None)
+                else:
+                    confirmed.set_exception(error)
 
     async def _unsubscribe(self, leaving: list[str]) -> None:
         for topic in leaving:
@@ -143,9 +154,3 @@ class Subscriptions:
             logger.info("leaving %d topics failed: %r", len(leaving), error)
         for topic in leaving:
             self._dropped(topic)
-
-
-def _retrieve(confirmed: "asyncio.Future[None]") -> None:
-    """Mark the error as seen: all who waited may have been cancelled."""
-    if not confirmed.cancelled():
-        confirmed.exception()
