@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import pytest
 from tests.tcp_broker import TCPBroker
@@ -12,6 +14,25 @@ from tests.tcp_broker import TCPBroker
 from .conftest import HERE, PATIENCE, Play, environment
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@contextmanager
+def frozen(scenario: str, broker: TCPBroker) -> Generator[subprocess.Popen[str]]:
+    """A scenario that waits for a line; the broker is frozen since it asked for that."""
+    command = [str(HERE / "scenarios.py"), scenario, broker.url]
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-X", "dev", *command],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "freeze\n"
+        broker.freeze()
+        yield process
+
 
 # --- the end of a process ---------------------------------------------------------------------
 
@@ -46,22 +67,10 @@ def test_functions_that_run_at_exit_may_still_send(play: Play, broker: TCPBroker
 def test_a_frozen_broker_keeps_a_process_no_longer_than_the_send_timeout(
     broker: TCPBroker,
 ) -> None:
-    command = [str(HERE / "scenarios.py"), "ends_while_the_broker_is_frozen", broker.url]
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-X", "dev", *command],
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "freeze\n"
-        broker.freeze()
-        frozen = time.monotonic()
+    with frozen("ends_while_the_broker_is_frozen", broker) as process:
+        began = time.monotonic()
         _, errors = process.communicate("frozen\n", timeout=PATIENCE)
-        took = time.monotonic() - frozen
+        took = time.monotonic() - began
     assert (process.returncode, errors) == (0, "")
     # Its send timeout is 2 s, and the send that was under way got that long.
     assert 1.5 < took < 15
@@ -76,19 +85,9 @@ def test_a_frozen_broker_keeps_a_process_no_longer_than_the_send_timeout(
 def test_what_is_under_way_at_the_end_of_a_process_is_still_sent(
     broker: TCPBroker, scenario: str, sends: int
 ) -> None:
-    command = [str(HERE / "scenarios.py"), scenario, broker.url]
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-X", "dev", *command],
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with frozen(scenario, broker) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        assert process.stdout.readline() == "freeze\n"
-        broker.freeze()
         before = broker.published
         process.stdin.write("frozen\n")
         process.stdin.flush()
