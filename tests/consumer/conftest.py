@@ -5,7 +5,7 @@ Every test of this folder runs four times: handlers started in place and not, on
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -168,6 +168,19 @@ class Client:
             await asyncio.wait([self.task], timeout=0.05)
 
 
+async def all_end(clients: Sequence[Client]) -> None:
+    """Every client has left; the first exception of a consumer is raised."""
+    problems = []
+    for client in clients:
+        try:
+            await client.end()
+        except Exception as error:
+            problems.append(error)
+            await client.kill()
+    if problems:
+        raise problems[0]
+
+
 Connect = Callable[..., Awaitable[Client]]
 
 
@@ -198,15 +211,7 @@ async def connect() -> AsyncIterator[Connect]:
         return client
 
     yield connect
-    problems = []
-    for client in clients:
-        try:
-            await client.end()
-        except Exception as error:
-            problems.append(error)
-            await client.kill()
-    if problems:
-        raise problems[0]
+    await all_end(clients)
 
 
 @pytest.fixture

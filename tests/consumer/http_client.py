@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from .conftest import Client
+from .conftest import Client, all_end
 
 
 class HttpClient(Client):
@@ -102,12 +102,4 @@ async def requesting() -> AsyncIterator[Request]:
         return client
 
     yield request
-    problems = []
-    for client in clients:
-        try:
-            await client.end()
-        except Exception as error:
-            problems.append(error)
-            await client.kill()
-    if problems:
-        raise problems[0]
+    await all_end(clients)
