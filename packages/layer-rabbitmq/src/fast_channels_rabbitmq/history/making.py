@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from pamqp import commands
 
@@ -29,6 +29,9 @@ from fast_channels_rabbitmq.history.streams import (
 from fast_channels_rabbitmq.publisher import Publisher, address_of, answered
 
 RESOURCE_LOCKED: Final = 405
+CLASSIC: Final[dict[str, Any]] = {"x-queue-type": "classic"}
+"""Exclusive queues are, whatever is the default of the virtual host."""
+
 ALONE_SECONDS: Final = 1.5
 """How long another process may take to make streams, before it is taken for dead."""
 
@@ -130,9 +133,8 @@ class Maker:
     async def _declared(self, connection: Connection) -> bool:
         channel = connection.channel()
         try:
-            classic = {"x-queue-type": "classic"}  # whatever the virtual host's default is
             declare = commands.Queue.Declare(
-                0, self._lock, exclusive=True, auto_delete=True, arguments=classic
+                0, self._lock, exclusive=True, auto_delete=True, arguments=CLASSIC
             )
             await answered(channel.ask(declare), connection, STEP_SECONDS)
         except Refused as error:
