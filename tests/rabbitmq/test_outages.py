@@ -146,7 +146,9 @@ async def test_a_road_that_goes_dead_without_a_word_is_replaced(node: Node, make
         await there.close()
 
 
-async def test_a_frozen_server_is_noticed_and_found_again(node: Node, make: Make) -> None:
+async def test_a_frozen_server_is_noticed_and_found_again(
+    node: Node, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     here, there = make(node.url), make(node.url)
     await here.open()
     channel = await member(there)
@@ -159,7 +161,7 @@ async def test_a_frozen_server_is_noticed_and_found_again(node: Node, make: Make
             errors = await asyncio.gather(*sends, return_exceptions=True)
             assert all(isinstance(error, BackendUnavailable | None) for error in errors), errors
             assert time.monotonic() - began < 6
-        await asyncio.sleep(1)  # it is time that has to pass: who listens gives up, too
+        await until(lambda: caplog.text.count("(listening); connecting again") == 2)
     finally:
         node.thaw()
     await until(lambda: there.stats()["gaps"] == 1)
