@@ -1,6 +1,7 @@
 """Durable groups on JetStream: what servers, operators and limits do to them."""
 
 import asyncio
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -331,3 +332,45 @@ async def test_a_consumer_that_its_servers_do_not_know_of_yet_is_asked_again(
         proxy.rewrite = astray
         assert await layer.group_history("room") == [numbered(1)]
         assert asks == 3
+
+
+async def test_a_stream_that_another_process_has_just_deleted_is_looked_for_again(
+    make: Make, server: Server
+) -> None:
+    asks = 0
+
+    def astray(data: bytes) -> bytes:
+        """Ask twice for a stream that is not there."""
+        nonlocal asks
+        asks += data.count(b"PUB $JS.API.STREAM.INFO")
+        if 0 < asks <= 2:
+            return re.sub(rb"(PUB \$JS.API.STREAM.INFO.\S+)\S ", rb"\1_ ", data)
+        return data
+
+    async with proxied(server.port, "nats") as proxy:
+        layer = make(proxy.url, history=KEPT)
+        proxy.rewrite = astray
+        await layer.group_send("room", numbered(1))
+        assert await layer.group_history("room") == [numbered(1)]
+        assert asks == 3
+
+
+async def test_an_id_whose_entry_is_on_its_way_is_sent_again(make: Make, server: Server) -> None:
+    answers = 0
+
+    def early(data: bytes) -> bytes:
+        """Answer as servers of a cluster, which know an id before the entry has a place."""
+        nonlocal answers
+        answers += data.count(b'"duplicate": true')
+        place = rb'"seq":(\d+)(,.*"duplicate": true)'
+        if 0 < answers <= 2:
+            return re.sub(place, lambda m: b'"seq":' + b" " * (len(m[1]) - 1) + b"0" + m[2], data)
+        return data
+
+    async with proxied(server.port, "nats") as proxy:
+        layer = make(proxy.url, history=KEPT)
+        await layer.group_send("room", numbered(1), id="one")
+        proxy.rewrite = early
+        await layer.group_send("room", numbered(1), id="one")
+        assert answers == 3
+        assert await layer.group_history("room") == [numbered(1)]

@@ -149,6 +149,8 @@ class KeptPublisher:
                 if not message.head and not message.payload.startswith(b'{"error"'):
                     if b'"duplicate"' in message.payload and await self._forgotten(stream, item):
                         again.append(item)
+                        if time.monotonic() > until:
+                            errors[item.append] = NoAnswer(ANSWER_SECONDS)
                     continue
                 try:
                     if status_of(message) is not None:
@@ -192,10 +194,13 @@ class KeptPublisher:
     async def _forgotten(self, stream: KeptStream, item: _Item) -> bool:
         """Whether the entry of that id is not kept any more; then it gets another one.
 
-        The stream knows ids for longer than it keeps entries.
+        The stream knows ids for longer than it keeps entries, and in a cluster it knows them
+        before: then, too, the entry has to be sent again.
         """
         assert item.answer is not None
         sequence = json.loads(item.answer.payload)["seq"]
+        if not sequence:
+            return True
         try:
             subject: str = (await stream.get(seq=sequence))["subject"]
             return subject != item.subject.decode()

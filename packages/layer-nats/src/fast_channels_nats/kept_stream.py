@@ -152,10 +152,16 @@ class KeptStream:
                 return
             info = (await self._requests.link.ready()).info
             replicas = self._replicas or (3 if info.get("cluster") else 1)
-            try:
-                await self._make(max(most, self._most), max(age, self._age), replicas)
-            except Refused as error:
-                raise explained(error, info, HISTORY) from error
+            delays, until = reconnect_delays(most=LONGEST_DELAY), time.monotonic() + ANSWER_SECONDS
+            while True:
+                try:
+                    await self._make(max(most, self._most), max(age, self._age), replicas)
+                    return
+                except Refused as error:
+                    # Of two that were made at once, another process has deleted this one.
+                    if error.code != NO_STREAM or time.monotonic() > until:
+                        raise explained(error, info, HISTORY) from error
+                await asyncio.sleep(next(delays))
 
     async def _make(self, most: int, age: int, replicas: int) -> None:
         nanoseconds = age * 1_000_000_000
