@@ -44,7 +44,7 @@ def test_the_help_lists_the_commands_as_the_page_does_and_cuts_no_sentence_off()
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_section_names_every_option_and_no_other(name: str) -> None:
     there = {option for each in COMMANDS[name].params for option in each.opts if "--" in option}
-    common = {"--prefix", "--json"}  # told once, for all commands
+    common = {"--prefix", "--options", "--json"}  # told once, for all commands
     told = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", SECTIONS[name]))
     assert there - common <= told
     assert told <= there | {"--json"}

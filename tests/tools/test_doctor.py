@@ -336,6 +336,36 @@ def test_a_power_that_the_broker_is_not_set_up_for_is_a_warning(
     assert "CREATE on the data" in checks["queue"]["found"]
 
 
+def test_a_server_that_takes_less_than_the_layer_sends_is_told_with_the_option(
+    tmp_path: Path,
+) -> None:
+    with nats.running(tmp_path, "max_payload: 100000") as server:
+        opened = examined(server.url)["open"]
+        assert opened["status"] == "fail"
+        assert opened["advice"] == "register the layer with max_payload=100000"
+        options = ("--options", '{"max_payload": 100000}')
+        checks = examined(server.url, *options, status=0)
+        sent = here("send", server.url, "room", '{"type": "x"}', *options)
+        assert (sent.returncode, sent.stderr) == (0, "")
+    assert checks["limits"]["status"] == "ok"
+    assert checks["limits"]["values"]["server"] == 100_000
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("max_payload=1", "--options is no JSON: "),
+        ("[1]", '--options must be a JSON object such as {"max_payload": 100000}, got [1]'),
+        ('{"prefix": "x"}', "--options has a 'prefix'; give it as --prefix"),
+        ('{"capacty": 1}', "'capacty'"),
+    ],
+)
+def test_options_that_a_layer_cannot_have_are_status_2(options: str, says: str) -> None:
+    done = here("doctor", "memory://", "--options", options)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert says in done.stderr
+
+
 # --- layers of others -------------------------------------------------------------------------
 
 

@@ -59,6 +59,7 @@ def test_a_skeleton_passes_its_own_lint(name: str, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.long
 def test_a_skeleton_passes_its_own_type_checks(tmp_path: Path) -> None:
     folder = skeleton("acme", tmp_path)
     done = inside(folder, TOOLS / "mypy", "--cache-dir", str(tmp_path / "cache"))

@@ -253,7 +253,7 @@ def test_a_broker_that_is_gone_is_one_line_and_status_1(words: tuple[str, ...]) 
 
 
 def test_who_speaks_to_the_memory_layer_is_told_that_nobody_else_hears() -> None:
-    note = "note: memory:// is in this process alone; nobody else hears it\n"
+    note = "note: a memory layer is in one process alone; nobody else hears it\n"
     assert here("send", "memory://", "g", '{"type": "x"}').stderr == note
     assert here("tail", "memory://", "g", "--seconds", "0").stderr == note + "listening to g\n"
 

@@ -101,6 +101,7 @@ def test_no_clause_of_that_name_is_an_error() -> None:
     assert done.stderr == "fast-channels: no clause has 'no_such_clause' in its name\n"
 
 
+@pytest.mark.long
 def test_options_and_plugins_of_the_users_pytest_have_no_say() -> None:
     options = {"PYTEST_ADDOPTS": "--collect-only", "PYTEST_PLUGINS": ""}
     done = run("verify", "memory://", "--only", "empty_payload", **options)

@@ -22,7 +22,7 @@ from typer import Option
 from fast_channels.exceptions import FastChannelsError
 from fast_channels.layers import Channel, ChannelLayer
 
-from .connecting import AsJson, Place, Prefix, Url, bar, closed, quiet, used
+from .connecting import AsJson, Options, Place, Prefix, Url, bar, closed, quiet, used
 
 WINDOW: Final = 20
 """Messages that are on their way to the members at once: less than a channel holds."""
@@ -34,6 +34,7 @@ PATIENCE: Final = 10.0
 def bench(
     url: Url,
     prefix: Prefix = "fc",
+    options: Options = "{}",
     seconds: Annotated[
         float, Option(metavar="SECONDS", min=0.1, help="How long each of the three parts takes.")
     ] = 3.0,
@@ -52,7 +53,7 @@ def bench(
     groups have random names, and nothing stays. Exit status: 0 measured, 1 the broker cannot be
     reached or messages were lost, 2 the command line is wrong.
     """
-    place = Place.of(url, prefix)
+    place = Place.of(url, prefix, options)
     quiet()
 
     async def run() -> dict[str, Any]:

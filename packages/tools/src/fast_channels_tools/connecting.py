@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Self, TypeVar
+from typing import Annotated, Any, Final, Self, TypeVar, cast
 from urllib.parse import unquote
 
 from rich.console import Console
@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 from typer import Argument, Option
 
 from fast_channels.exceptions import FastChannelsError, InvalidChannelLayerError
-from fast_channels.layers import ChannelLayer, ChannelLayerRegistry
+from fast_channels.layers import ChannelLayer, ChannelLayerRegistry, InMemoryChannelLayer
 from fast_channels.layers.discovery import EXTRAS, installed_layers
 
 from .loading import CommandError
@@ -49,6 +49,15 @@ Prefix = Annotated[
     str,
     Option(metavar="NAME", envvar="FAST_CHANNELS_PREFIX", help="That of the application's layer."),
 ]
+Options = Annotated[
+    str,
+    Option(
+        "--options",
+        metavar="JSON",
+        envvar="FAST_CHANNELS_OPTIONS",
+        help='Other options of that layer, as {"max_payload": 100000}.',
+    ),
+]
 AsJson = Annotated[bool, Option("--json", help="For programs, on stdout.")]
 
 
@@ -59,17 +68,22 @@ class Place:
     url: str = field(repr=False)
     prefix: str = "fc"
     keys: tuple[str, ...] = field(default=(), repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False, hash=False)
+    """Of the application's layer, besides these."""
 
     @classmethod
-    def of(cls, url: str, prefix: str, environ: Mapping[str, str] = os.environ) -> Self:
-        """Return it; raises ``CommandError`` for what names no layer, or a variable not set."""
+    def of(
+        cls, url: str, prefix: str, options: str = "{}", environ: Mapping[str, str] = os.environ
+    ) -> Self:
+        """Return it; raises ``CommandError`` for what names no layer, a variable that is not set,
+        or options that are no JSON object."""
         url = resolved(url, environ)
         if "://" not in url and url not in {*EXTRAS, *installed_layers()}:
             raise CommandError(
                 f"{url.rpartition('@')[2]!r} is no URL of a layer; write for example "
                 f"redis://{url.rpartition('@')[2]}"
             )
-        return cls(url, prefix, tuple(environ.get(KEYS, "").split()))
+        return cls(url, prefix, tuple(environ.get(KEYS, "").split()), parsed_options(options))
 
     @property
     def name(self) -> str:
@@ -101,9 +115,23 @@ class Place:
         Raises what ``register_channel_layer`` raises.
         """
         keys = {"encryption_keys": list(self.keys)} if self.keys else {}
-        return ChannelLayerRegistry().register(
-            "used", self.url, prefix=self.prefix, **keys, **options
+        given = {**self.options, **keys, **options, "prefix": self.prefix}
+        return ChannelLayerRegistry().register("used", self.url, **given)
+
+
+def parsed_options(text: str) -> dict[str, Any]:
+    """Return the options of a layer; raises ``CommandError`` for what is no JSON object of such."""
+    try:
+        options = json.loads(text)
+    except ValueError as error:
+        raise CommandError(f"--options is no JSON: {error}") from error
+    if not isinstance(options, dict):
+        raise CommandError(
+            f'--options must be a JSON object such as {{"max_payload": 100000}}, got {text:.80}'
         )
+    if "prefix" in options:
+        raise CommandError("--options has a 'prefix'; give it as --prefix")
+    return cast("dict[str, Any]", options)
 
 
 def resolved(url: str, environ: Mapping[str, str] = os.environ) -> str:
@@ -147,12 +175,10 @@ def used(work: Callable[[], Coroutine[Any, Any, T]], place: Place) -> T:
         raise
 
 
-def tell_if_alone(place: Place) -> None:
+def tell_if_alone(layer: ChannelLayer) -> None:
     """Who uses a layer that no other process has part in is told so, on stderr."""
-    if place.name == "memory":
-        print(
-            f"note: {place.shown} is in this process alone; nobody else hears it", file=sys.stderr
-        )
+    if isinstance(layer, InMemoryChannelLayer):
+        print("note: a memory layer is in one process alone; nobody else hears it", file=sys.stderr)
 
 
 def quiet() -> None:

@@ -16,7 +16,7 @@ from typer import Argument, Option
 from fast_channels.exceptions import FastChannelsError
 from fast_channels.layers import ChannelLayer, HistoryPolicy
 
-from .connecting import AsJson, Place, Prefix, Url, bar, closed, quiet, tell_if_alone, used
+from .connecting import AsJson, Options, Place, Prefix, Url, bar, closed, quiet, tell_if_alone, used
 from .loading import CommandError
 
 
@@ -30,6 +30,7 @@ def send(
         Argument(metavar="JSON", help='{"type": ...}; "-" reads stdin, one object or several.'),
     ],
     prefix: Prefix = "fc",
+    options: Options = "{}",
     channel: Annotated[
         bool, Option("--channel", help="GROUP is the name of a channel, or of a worker queue.")
     ] = False,
@@ -66,15 +67,14 @@ def send(
     if id_ is not None and len(messages) * count > 1:
         raise CommandError(f"--id {id_!r} names one message, and there would be more of that id")
     quiet()
-    options: dict[str, Any] = {}
+    own: dict[str, Any] = {}
     if keep is not None and ttl is not None:
-        options["history"] = {name: HistoryPolicy(keep=keep, ttl=ttl)}
+        own["history"] = {name: HistoryPolicy(keep=keep, ttl=ttl)}
     extra = {} if id_ is None else {"id": id_}
-    place = Place.of(url, prefix)
-    tell_if_alone(place)
+    place = Place.of(url, prefix, options)
 
     async def run() -> dict[str, Any]:
-        layer = place.layer(**options)
+        layer = place.layer(**own)
         try:
             target = layer.send if channel else layer.group_send
             return await _sent(layer, target, name, messages * count, every, extra)
@@ -133,4 +133,5 @@ async def _sent(
                 text = f"{number} of {len(messages)} were sent: {error}"
                 raise FastChannelsError(text) from error
             progress.advance(task)
+    tell_if_alone(layer)
     return {"sent": len(messages), "seconds": round(time.monotonic() - began, 6)}

@@ -20,7 +20,7 @@ from typer import Argument, Option
 
 from fast_channels.layers import BaseChannelLayer, Channel, ChannelLayer, HistoryPolicy
 
-from .connecting import AsJson, Place, Prefix, Url, closed, line, tell_if_alone, used
+from .connecting import AsJson, Options, Place, Prefix, Url, closed, line, tell_if_alone, used
 from .loading import CommandError
 
 ROOM: dict[str, Any] = {"capacity": 10_000, "capacity_bytes": 64 * 1_048_576}
@@ -31,6 +31,7 @@ def tail(
     url: Url,
     groups: Annotated[list[str], Argument(metavar="GROUP...", help="The groups to listen to.")],
     prefix: Prefix = "fc",
+    options: Options = "{}",
     durable: Annotated[
         bool, Option("--durable", help="The application keeps these groups: its history= has them.")
     ] = False,
@@ -55,18 +56,17 @@ def tail(
         raise CommandError("--since and --last are two beginnings; give one of them")
     if since is not None and len(groups) > 1:
         raise CommandError(f"--since {since!r} is a position of one group; tail the others apart")
-    options = dict(ROOM)
+    own = dict(ROOM)
     if durable or since is not None or last is not None:
         # How much is kept is for who sends; here it only says which groups are durable.
-        options["history"] = {group: HistoryPolicy() for group in groups}
-    place = Place.of(url, prefix)
-    tell_if_alone(place)
+        own["history"] = {group: HistoryPolicy() for group in groups}
+    place = Place.of(url, prefix, options)
     begin = since if last is None else f"last:{last}"
     console = _Screen(highlight=False)
     printed = _Printed(count, as_json, lambda text: console.print(text, soft_wrap=True))
 
     async def run() -> bool:
-        layer = place.layer(**options)
+        layer = place.layer(**own)
         try:
             return await _listen(layer, groups, begin, printed, seconds)
         finally:
@@ -152,6 +152,7 @@ async def _listen(
             else:
                 assert isinstance(layer, BaseChannelLayer)
                 await layer.group_add(group, channel.name, since=begin)
+        tell_if_alone(layer)
         print(f"listening to {', '.join(channels)}", file=sys.stderr, flush=True)
 
         async def follow(group: str, channel: Channel) -> None:

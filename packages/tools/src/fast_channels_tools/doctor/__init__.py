@@ -15,7 +15,7 @@ from typer import Option
 
 from fast_channels.exceptions import InvalidChannelLayerError
 from fast_channels.layers.discovery import source_of
-from fast_channels_tools.connecting import AsJson, Place, Prefix, Url, quiet
+from fast_channels_tools.connecting import AsJson, Options, Place, Prefix, Url, quiet
 from fast_channels_tools.loading import CommandError
 
 from .examination import Examination
@@ -25,6 +25,7 @@ from .report import Check, as_json_object, show, show_sum
 def doctor(
     url: Url,
     prefix: Prefix = "fc",
+    options: Options = "{}",
     timeout: Annotated[
         float, Option(metavar="SECONDS", min=0.2, help="How long one check may take.")
     ] = 5.0,
@@ -42,7 +43,7 @@ def doctor(
     come back, and says what to do next; the broker may be in use. Exit status: 0 nothing failed, 1
     a check failed, 2 the command line is wrong.
     """
-    place = Place.of(url, prefix)
+    place = Place.of(url, prefix, options)
     quiet()
     console = Console(highlight=False, quiet=as_json)
     checks: list[Check] = []

@@ -44,6 +44,9 @@ def advice_on(error: str, place: Place) -> str:
     def says(signs: tuple[str, ...]) -> bool:
         return any(sign in text for sign in signs)
 
+    _, mark, own = error.rpartition("; ")
+    if mark and own.startswith("register the layer with"):
+        return own
     if says(UNKNOWN):
         return (
             f"write user and password into the URL, {place.name}://user:password@..., as the "
