@@ -13,7 +13,7 @@ process, the server's where it says so.
 - lone: from one send to its arrival, median.
 - group's size: the server's CPU for a message to 1,000 members in another process, against one.
 
-The floor is ``postgres_sides.Floor``: one prepared statement for each batch of 64.
+The floor is ``sides.drivers.AsyncpgBatched``: one prepared statement for each batch of 64.
 """
 
 from collections.abc import Generator, Iterator

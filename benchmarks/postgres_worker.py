@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Final
 
-from benchmarks.postgres_sides import SIDES
-from benchmarks.redis_sides import Side
 from benchmarks.redis_worker import lone, many_groups, one_group
+from benchmarks.sides.compared import POSTGRES
+from benchmarks.sides.side import Side
 from benchmarks.worker import MESSAGE, Score, Stopwatch, work
 
 MESSAGES: Final = 400
@@ -22,7 +22,7 @@ MESSAGES: Final = 400
 
 async def main(name: str, case: str, port: str, *more: str) -> dict[str, float]:
     """Measure one case of one side."""
-    side = SIDES[name](int(port))
+    side = POSTGRES[name](int(port))
     await side.open()
     try:
         result: dict[str, float] = await CASES[case](side, name, port, *more)
@@ -98,7 +98,7 @@ async def replay(side: Side, *_: str) -> dict[str, float]:
     for _ in range(messages // 1_000):
         await asyncio.gather(*(side.send("room", MESSAGE) for _ in range(1_000)))
     channel = await layer.new_channel()
-    side.read(lambda: layer.receive(channel), lambda _: score.hit())
+    side.read(channel, lambda _: score.hit())
     began, watch = time.perf_counter(), Stopwatch()
     await layer.group_add("room", channel, since=start)
     await score.until(messages)

@@ -1,28 +1,24 @@
 """One measurement over RabbitMQ: ``<loop> <side> <case> <port>``; see rabbitmq_layers.py."""
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 from typing import Any, Final
 
-from benchmarks.rabbitmq_sides import SIDES, Layer
-from benchmarks.redis_worker import lone
+from benchmarks.redis_worker import lone, sender, two_processes
+from benchmarks.sides.compared import RABBITMQ
+from benchmarks.sides.side import Side
 from benchmarks.worker import MESSAGE, Score, Stopwatch, work
 
 SECONDS: Final = 1.5
 SENDERS: Final = 64
 JOINS: Final = 10_000
 KEPT: Final = 10_000
-MEMBERS: Final = 100
-UNDELIVERED: Final = 50
 PATIENCE: Final = 20.0
 
 
 async def main(name: str, case: str, port: str) -> dict[str, float]:
     """Measure one case of one side."""
-    side = SIDES[name](int(port))
+    side = RABBITMQ[name](int(port))
     await side.open()
     try:
         result: dict[str, float] = await CASES[case](side, name, port)
@@ -31,7 +27,7 @@ async def main(name: str, case: str, port: str) -> dict[str, float]:
         await side.close()
 
 
-async def flood(side: Layer, groups: list[str]) -> dict[str, float]:
+async def flood(side: Side, groups: list[str]) -> dict[str, float]:
     """Send from 64 tasks to groups with a member each, until all of it has arrived.
 
     Returns messages per second, CPU microseconds for each (here are the sender and the members),
@@ -65,17 +61,17 @@ async def flood(side: Layer, groups: list[str]) -> dict[str, float]:
     return {"rate": count / seconds, "cpu": watch.each(count), "lost": sent - score.count}
 
 
-async def one_group(side: Layer, *_: str) -> dict[str, float]:
+async def one_group(side: Side, *_: str) -> dict[str, float]:
     """64 concurrent senders to one group."""
     return await flood(side, ["room"])
 
 
-async def many_groups(side: Layer, *_: str) -> dict[str, float]:
+async def many_groups(side: Side, *_: str) -> dict[str, float]:
     """64 concurrent senders to 1,000 groups in turn."""
     return await flood(side, [f"room-{number}" for number in range(1_000)])
 
 
-async def send_only(side: Layer, *_: str) -> dict[str, float]:
+async def send_only(side: Side, *_: str) -> dict[str, float]:
     """64 concurrent senders to one group whose members are elsewhere: CPU of the sender."""
     end, count = time.perf_counter() + SECONDS / 4, 0
 
@@ -101,64 +97,25 @@ async def replay(side: Any, *_: str) -> dict[str, float]:
     return {"rate": KEPT / (time.perf_counter() - start), "cpu": watch.each(KEPT)}
 
 
-async def joins_at_once(side: Layer, *_: str) -> dict[str, float]:
-    """10,000 groups joined at once."""
+async def joins_at_once(side: Any, *_: str) -> dict[str, float]:
+    """10,000 groups joined at once by one channel."""
     start = time.perf_counter()
-    await side.join_all([f"g{number}" for number in range(JOINS)])
+    channel = await side.layer.new_channel()
+    await asyncio.gather(*(side.layer.group_add(f"g{n}", channel) for n in range(JOINS)))
     return {"seconds": time.perf_counter() - start}
 
 
-async def joins_in_turn(side: Layer, *_: str) -> dict[str, float]:
-    """10,000 groups joined one after another."""
+async def joins_in_turn(side: Side, *_: str) -> dict[str, float]:
+    """10,000 groups joined one after another, each by a member of its own."""
     start = time.perf_counter()
-    await side.join_each([f"g{number}" for number in range(JOINS)])
+    for number in range(JOINS):
+        await side.join(f"g{number}")
     return {"seconds": time.perf_counter() - start}
 
 
-async def two_processes(side: Layer, name: str, port: str) -> dict[str, float]:
-    """100 members here, the sender in another process, at most 50 messages on their way."""
-    count = 0
-    sending: Any = None
-
-    def hit(_: dict[str, Any]) -> None:
-        nonlocal count
-        count += 1
-        if count % MEMBERS == 0 and sending is not None:
-            sending.stdin.write(b".")
-
-    for _ in range(MEMBERS):
-        await side.member("room", hit)
-    command = [sys.executable, "-m", "benchmarks.rabbitmq_worker", "uvloop", name, "sender", port]
-    quiet = subprocess.DEVNULL
-    sending = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=quiet)
-    try:
-        await asyncio.sleep(SECONDS)  # it starts
-        first, start, watch = count, time.perf_counter(), Stopwatch()
-        await asyncio.sleep(SECONDS)
-        delivered, seconds = count - first, time.perf_counter() - start
-        return {"rate": delivered / seconds, "cpu": watch.each(delivered)}
-    finally:
-        sending.kill()
-        await sending.wait()
-
-
-async def sender(side: Layer, *_: str) -> dict[str, float]:
-    """Send until killed; one byte on standard input is one message delivered to all."""
-    room = asyncio.Semaphore(UNDELIVERED)
-
-    def delivered() -> None:
-        for _ in os.read(sys.stdin.fileno(), 4_096):
-            room.release()
-
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), delivered)
-
-    async def one() -> None:
-        while True:
-            await room.acquire()
-            await side.send("room", MESSAGE)
-
-    await asyncio.gather(*(one() for _ in range(UNDELIVERED)))
-    return {}
+async def across(side: Side, name: str, port: str) -> dict[str, float]:
+    """100 members here, the sender in another process."""
+    return await two_processes(side, name, port, "rabbitmq_worker")
 
 
 CASES: Final[dict[str, Any]] = {
@@ -169,7 +126,7 @@ CASES: Final[dict[str, Any]] = {
     "replay": replay,
     "joins_at_once": joins_at_once,
     "joins_in_turn": joins_in_turn,
-    "two_processes": two_processes,
+    "two_processes": across,
     "sender": sender,
 }
 

@@ -17,7 +17,7 @@ Python process.
 - replay: a member reads 10,000 messages that were kept, CPU for each.
 - lone: from one send to its arrival, median.
 
-The floor is ``redis_sides.Floor``: what two bare protocols over hiredis do.
+The floor is ``sides.compared.Floor``: what two bare protocols over hiredis do.
 """
 
 from collections.abc import Generator, Iterator

@@ -7,7 +7,8 @@ import sys
 import time
 from typing import Any, Final
 
-from benchmarks.redis_sides import SIDES, Side
+from benchmarks.sides.compared import REDIS
+from benchmarks.sides.side import Side
 from benchmarks.worker import MESSAGE, Score, Stopwatch, work
 
 SECONDS: Final = 1.0
@@ -26,7 +27,7 @@ STARTING: Final = 30.0
 
 async def main(name: str, case: str, port: str) -> dict[str, float]:
     """Measure one case of one side."""
-    side = SIDES[name](int(port))
+    side = REDIS[name](int(port))
     await side.open()
     try:
         result: dict[str, float] = await CASES[case](side, name, port)
@@ -150,8 +151,13 @@ async def groups_of_two(side: Side, *_: str) -> dict[str, float]:
     return result
 
 
-async def two_processes(side: Side, name: str, port: str) -> dict[str, float]:
-    """100 members here, the sender in another process, at most 50 messages on their way."""
+async def two_processes(
+    side: Side, name: str, port: str, module: str = "redis_worker"
+) -> dict[str, float]:
+    """100 members here, the sender in another process, at most 50 messages on their way.
+
+    ``module`` is the worker that has the side and the case ``sender``.
+    """
     count, began = 0, asyncio.Event()
     sender: Any = None
 
@@ -164,7 +170,7 @@ async def two_processes(side: Side, name: str, port: str) -> dict[str, float]:
 
     for _ in range(MEMBERS):
         await side.member("room", hit)
-    command = [sys.executable, "-m", "benchmarks.redis_worker", "uvloop", name, "sender", port]
+    command = [sys.executable, "-m", f"benchmarks.{module}", "uvloop", name, "sender", port]
     quiet = subprocess.DEVNULL
     sender = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=quiet)
     try:

@@ -135,9 +135,13 @@ class Hiredis(Driver):
         await confirmed
 
     async def send(self, group: str, message: dict[str, Any]) -> None:
+        await self.ask("PUBLISH", group, json.dumps(message))
+
+    async def ask(self, *command: Any) -> None:
+        """The server has answered the command."""
         reply = asyncio.get_running_loop().create_future()
         self.replies.append(reply)
-        self.sending.command("PUBLISH", group, json.dumps(message))
+        self.sending.command(*command)
         await reply
 
 

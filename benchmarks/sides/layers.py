@@ -144,6 +144,9 @@ class ChannelsNats(Layer):
         layers: Any = importlib.import_module("channels_nats")
         self.use(layers.NatsChannelLayer(self.url, **({"capacity": ROOM} if self.roomy else {})))
 
+    async def settled(self) -> None:
+        await (await self.layer._client()).flush(60)
+
     async def close(self) -> None:
         await super().close()
         await self.layer.close()

@@ -37,9 +37,16 @@ class Side:
         """Everything that the member has and gets is handed to ``hit``, in a task of its own."""
         raise NotImplementedError
 
+    async def member(self, group: str, hit: Hit) -> None:
+        """One reader more in the group."""
+        self.read(await self.join(group), hit)
+
     async def send(self, group: str, message: dict[str, Any]) -> None:
         """Send to everybody in the group; returns when the library says that it is sent."""
         raise NotImplementedError
+
+    async def settled(self) -> None:
+        """The broker has all that was sent, where a send does not wait for that."""
 
     async def close(self) -> None:
         """No task is left."""
