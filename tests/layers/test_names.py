@@ -3,7 +3,7 @@
 import re
 import string
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -170,6 +170,13 @@ async def test_no_method_opens_a_connection_for_an_illegal_name(make: Make, name
         with pytest.raises(TypeError, match="name"):
             await call()
     assert layer.backends == []
+
+
+async def test_an_open_layer_refuses_a_channel_that_cannot_be_looked_up(make: Make) -> None:
+    layer = make()
+    await layer.group_add("group", await layer.new_channel())
+    with pytest.raises(TypeError, match=r"channel name must be a str, got list: \[\]"):
+        await layer.group_add("group", cast("str", []))
 
 
 async def test_receiving_from_an_illegal_name_is_refused(make: Make) -> None:

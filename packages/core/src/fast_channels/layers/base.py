@@ -257,7 +257,10 @@ class BaseChannelLayer(ChannelsNames, KeptGroups, GroupViews):
         """
         check_group(group)
         session = self._session()
-        mailbox = None if session is None else session.hub.mailboxes.get(channel)
+        try:
+            mailbox = None if session is None else session.hub.mailboxes.get(channel)
+        except TypeError:  # a list, for instance, cannot be looked up
+            mailbox = None
         if mailbox is None:  # else its name was made here, or checked
             check_channel(channel)
         where = None if since is None else decode_since(self.kept_topic(group), since)
