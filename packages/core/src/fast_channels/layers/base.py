@@ -256,20 +256,13 @@ class BaseChannelLayer(ChannelsNames, KeptGroups, GroupViews):
         ``presence.leave`` message whenever that changes.
         """
         check_group(group)
-        session = self._session()
-        try:
-            mailbox = None if session is None else session.hub.mailboxes.get(channel)
-        except TypeError:  # a list, for instance, cannot be looked up
-            mailbox = None
-        if mailbox is None:  # else its name was made here, or checked
-            check_channel(channel)
+        check_channel(channel)
         where = None if since is None else decode_since(self.kept_topic(group), since)
         role = None
         if presence is not None or watch:
             role = role_of(channel, presence, watch)
-        if session is None:
-            session = await self._open()
-            mailbox = session.hub.mailboxes.get(channel)
+        session = self._session() or await self._open()
+        mailbox = session.hub.mailboxes.get(channel)
         node = channel_node(channel)
         if mailbox is None and node is None:
             mailbox = session.groups.relay(channel, JobQueues(session, self.options, self).put)
