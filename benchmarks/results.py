@@ -43,7 +43,7 @@ SCHEMA: Final[dict[str, Any]] = {
         "processor": "its name",
         "cores": "how many",
         "memory_gib": "how much",
-        "load": "the system's load average when each scenario began; above 0.5, others used it too",
+        "load": "load average as each scenario began; the run itself makes up to 1 for each core",
     },
     "versions": {"servers": "by broker", "libraries": "by environment, then by distribution"},
     "sides": "what was compared: name, label, broker, role, environment, other_promise (what it "
