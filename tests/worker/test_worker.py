@@ -303,7 +303,11 @@ def test_what_is_no_application_no_layer_or_no_number_is_refused(
         Worker(jobs, ["jobs"], None)  # type: ignore[arg-type]
     with pytest.raises(LayerNotFound, match="registered: 'default'"):
         Worker(jobs, ["jobs"], "defualt")
-    with pytest.raises(ValueError, match="max_applications must be at least 1, got 0"):
-        Worker(jobs, ["jobs"], layer, 0)
+    for number in (0, 1.5, "9", True):
+        with pytest.raises(ValueError, match=f"must be at least 1, got {number!r}"):
+            Worker(jobs, ["jobs"], layer, number)  # type: ignore[arg-type]
+    for seconds in (-1, float("nan"), float("inf"), "30", None, True):
+        with pytest.raises(ValueError, match=f"must be seconds from 0, got {seconds!r}"):
+            Worker(jobs, ["jobs"], layer, shutdown_timeout=seconds)  # type: ignore[arg-type]
     worker = Worker(jobs, ["jobs", "more", "jobs"], "default")
     assert (worker.channel_layer, worker.channels) == (layer, ["jobs", "more"])

@@ -9,6 +9,7 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Collection, Generator, Sequence
 from contextlib import contextmanager, nullcontext
+from math import inf
 from typing import Any, Final, cast
 
 from fast_channels.exceptions import LayerClosed, RouteNotFound, StopConsumer
@@ -47,8 +48,9 @@ class Worker:
     ``channel_layer`` is a layer or its alias. On a layer that is no ``BaseChannelLayer`` a message
     is done when it is received, and sent again where it would be released.
 
-    Raises ``ValueError`` for no channels, for an unknown alias, and (``RouteNotFound``) for a
-    channel that the application's ``ChannelNameRouter`` does not have.
+    Raises ``ValueError`` for no channels, for an unknown alias, for numbers that are none of their
+    kind, and (``RouteNotFound``) for a channel that the application's ``ChannelNameRouter`` does
+    not have.
     """
 
     def __init__(
@@ -67,8 +69,10 @@ class Worker:
             raise ValueError("a worker needs at least one channel to serve")
         if cast("object", channel_layer) is None:
             raise ValueError("the channel layer is None; register one, or pass it")
-        if max_applications < 1:
+        if not _is_number(max_applications, int) or max_applications < 1:
             raise ValueError(f"max_applications must be at least 1, got {max_applications!r}")
+        if not (_is_number(shutdown_timeout, int, float) and 0 <= shutdown_timeout < inf):
+            raise ValueError(f"shutdown_timeout must be seconds from 0, got {shutdown_timeout!r}")
         served = served_channels(application)
         for name in channels:
             if "!" in check_channel(name):
@@ -238,6 +242,10 @@ class _Received:
     async def release(self) -> None:
         """It is the last one in its channel."""
         await self._layer.send(self._channel, self.message)
+
+
+def _is_number(value: object, *kinds: type) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def _taker(layer: ChannelLayer) -> "Callable[[str], Awaitable[Lease | _Received]]":
