@@ -8,6 +8,7 @@ import pytest
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import HistoryPolicy, InMemoryChannelLayer
 from fast_channels.layers.counters import BOUNDS, Durations
+from fast_channels.layers.names import channel_node
 
 from .backends import Layer, Make, RefusingBackend, SmallBackend, frame
 from .waiting import message, receive, turns, until
@@ -98,6 +99,20 @@ async def test_every_member_counts_as_a_delivery(make: Make) -> None:
     await layer.group_send("group", message(1))
     await until(lambda: layer.stats()["delivered"] == 300)
     assert layer.stats()["sent"] == 1
+
+
+async def test_what_nodes_tell_each_other_is_in_frames_and_no_message(make: Make) -> None:
+    asked = make(RefusingBackend)
+    asking = make(RefusingBackend, broker=asked.broker)
+    channel = await asked.new_channel()
+    await asking.group_add("group", channel, presence={"user": "ann"})
+    await asking.group_discard("group", channel)
+    assert asking.stats()["published"] >= 2
+    asking.backend.refused = {f"fc:n.{channel_node(channel)}"}
+    with pytest.raises(BackendUnavailable):
+        await asking.group_add("group", channel)
+    for layer in (asking, asked):
+        assert (layer.stats()["sent"], layer.stats()["failed"]) == (0, 0)
 
 
 async def test_fragments_are_frames_of_one_message(make: Make) -> None:

@@ -53,6 +53,7 @@ async def test_a_layer_that_hears_is_healthy_and_tells_how_long_it_took() -> Non
         after = layer.stats()
         assert after["received"] == before["received"] + 1
         assert (after["malformed"], after["undeliverable"]) == (0, 0)
+        assert (after["sent"], after["delivered"]) == (0, 0)  # which are the application's
 
 
 async def test_looking_opens_the_layer() -> None:

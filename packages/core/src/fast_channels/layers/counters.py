@@ -58,7 +58,8 @@ class Counters:
     """Everything that happened since the layer was made. No loss is missing here."""
 
     sent: int = 0
-    """Messages that ``send`` and ``group_send`` handed to the broker."""
+    """Messages that ``send`` and ``group_send`` handed to the broker; what nodes send each other
+    (joins, presence, the probes of ``health``) is in frames and batches only."""
     published: int = 0
     """Frames handed to the broker; ``sent`` divided by this is the packing."""
     received: int = 0

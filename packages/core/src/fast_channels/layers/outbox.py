@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from fast_channels.exceptions import BackendUnavailable, FastChannelsError, PublishFailed
 from fast_channels.layers.backend import Backend, Publication
-from fast_channels.layers.codec import FRAGMENT, OVERHEAD, Entry, Frames, encode_entries
+from fast_channels.layers.codec import CONTROL, FRAGMENT, OVERHEAD, Entry, Frames, encode_entries
 from fast_channels.layers.counters import Counters
 from fast_channels.layers.fragments import split
 from fast_channels.layers.sequence import Sequencer
@@ -85,19 +85,19 @@ class Outbox:
             try:
                 await self._publish([(topic, [entry])], self._timeout)
             except PublishFailed as failure:
-                self._counters.failed += 1
+                self._counters.failed += _counts(entry)
                 raise next(iter(failure.errors.values()), failure) from failure
             except Exception:
-                self._counters.failed += 1
+                self._counters.failed += _counts(entry)
                 raise
             finally:
                 self._landed()
-            self._counters.sent += 1
+            self._counters.sent += _counts(entry)
             return
         if self._full() or self._room:
-            await self._wait_for_room()
+            await self._wait_for_room(entry)
         if self._closed:
-            self._counters.failed += 1
+            self._counters.failed += _counts(entry)
             raise BackendUnavailable("the layer was closed; the message was not sent")
         sent = self._gather(topic, entry)
         if not self._in_flight:  # what was in flight landed while this sender waited for room
@@ -143,14 +143,14 @@ class Outbox:
     def _full(self) -> bool:
         return len(self._waiting) >= MAX_WAITING or self._waiting_bytes >= MAX_WAITING_BYTES
 
-    async def _wait_for_room(self) -> None:
+    async def _wait_for_room(self, entry: Entry) -> None:
         waiter = self._loop.create_future()
         self._room.append(waiter)
         try:
             async with asyncio.timeout(self._timeout):
                 await waiter
         except TimeoutError:
-            self._counters.failed += 1
+            self._counters.failed += _counts(entry)
             raise BackendUnavailable(
                 f"{len(self._waiting)} messages wait for the broker, and none went out for "
                 f"{self._timeout:g} s; the message was not sent"
@@ -274,16 +274,21 @@ class Outbox:
             self._landed()
 
     def _succeed(self, sends: list[_Send]) -> None:
-        self._counters.sent += len(sends)
-        for _, _, sent, _ in sends:
+        for _, entry, sent, _ in sends:
+            self._counters.sent += _counts(entry)
             if not sent.done():
                 sent.set_result(None)
 
     def _fail(self, sends: list[_Send], error: Exception) -> None:
-        self._counters.failed += len(sends)
-        for _, _, sent, _ in sends:
+        for _, entry, sent, _ in sends:
+            self._counters.failed += _counts(entry)
             if not sent.done():
                 sent.set_exception(_copy(error))
+
+
+def _counts(entry: Entry) -> bool:
+    """It is a message of the application, and none of those that nodes send each other."""
+    return entry.target is None or not entry.target.startswith(CONTROL)
 
 
 def _copy(error: Exception) -> Exception:
