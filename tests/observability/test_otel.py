@@ -31,6 +31,7 @@ from fast_channels.layers import (
     tracing,
 )
 from fast_channels.layers.codec import Entry, decode_entries, encode_entries
+from fast_channels.layers.counters import BOUNDS
 from fast_channels.layers.in_memory import MemoryBackend
 from fast_channels.testing import WebsocketCommunicator
 from fast_channels_tools import otel
@@ -442,6 +443,8 @@ async def test_metrics_are_those_of_the_layers_and_consumers(
     tracing.deactivate()
     reader = InMemoryMetricReader()
     instrumentation = otel.instrument(None, MeterProvider([reader]), layers)
+    await layer.close()
+    await layer.open()  # batches are timed in sessions that open from now on
     try:
         for expected in (3, 6):
             for number in range(3):
@@ -455,15 +458,20 @@ async def test_metrics_are_those_of_the_layers_and_consumers(
                 if scope.scope.name == "fast_channels"
             ]
             values = {
-                metric.name: [(dict(p.attributes or {}), p.value) for p in metric.data.data_points]
+                metric.name: [
+                    (dict(p.attributes or {}), getattr(p, "value", p))
+                    for p in metric.data.data_points
+                ]
                 for metric in metrics
             }
             assert values["fast_channels.messages_sent"] == [({"layer": "default"}, expected)]
             assert values["fast_channels.sessions"] == [({"layer": "default"}, 1)]
             labels = {"layer": "default", "reason": "overflowed"}
             assert (labels, 0) in values["fast_channels.messages_dropped"]
-            [(_, seconds)] = values["fast_channels.publish_duration"]
-            assert 0 < seconds < 60
+            [(labels, took)] = values["fast_channels.publish_duration"]
+            assert (labels, took.count) == ({"layer": "default"}, expected)
+            assert took.explicit_bounds == BOUNDS
+            assert 0 < took.sum < 60
     finally:
         instrumentation.uninstrument()
         assert active is not None

@@ -8,10 +8,11 @@ OpenTelemetry's semantic conventions for messaging.
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from opentelemetry import propagate
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
+from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Observation, get_meter
 from opentelemetry.trace import (
     Link,
     SpanKind,
@@ -22,6 +23,7 @@ from opentelemetry.trace import (
 
 from fast_channels import __version__
 from fast_channels.layers import ChannelLayerRegistry, channel_layers, tracing
+from fast_channels.layers.counters import BOUNDS
 
 from .measurements import MEASURES, PUBLISHING, Measure, Measurements, Sample
 
@@ -30,10 +32,31 @@ SCOPE: Final = "fast_channels"
 
 
 class Traces:
-    """Makes the spans of sends and of handlers."""
+    """Makes the spans of sends and of handlers, and records how long batches took."""
 
-    def __init__(self, provider: TracerProvider | None = None) -> None:
+    def __init__(
+        self,
+        provider: TracerProvider | None = None,
+        publishing: Histogram | None = None,
+        layers: ChannelLayerRegistry = channel_layers,
+    ) -> None:
         self._tracer = get_tracer(SCOPE, __version__, provider)
+        self._publishing = publishing
+        self._layers = layers
+        self._labels: WeakKeyDictionary[object, dict[str, str]] = WeakKeyDictionary()
+
+    def published(self, layer: object, seconds: float) -> None:
+        """Record how long a batch took, if the layer is registered."""
+        if self._publishing is None:
+            return
+        labels = self._labels.get(layer)
+        if labels is None:
+            aliases = self._layers.list_aliases()
+            known = [alias for alias in aliases if self._layers.get(alias) is layer]
+            if not known:
+                return
+            labels = self._labels[layer] = {"layer": known[0]}
+        self._publishing.record(seconds, labels)
 
     @contextmanager
     def sending(
@@ -111,20 +134,20 @@ def instrument(
     Without providers, those that are set globally are used. ``RuntimeError`` if it was called
     already. Call it at start-up, in every process whose part of a trace you want to see.
     """
-    tracing.activate(Traces(tracer_provider))
-    measurements = Measurements(layers)
     meter = get_meter(SCOPE, __version__, meter_provider)
+    publishing = meter.create_histogram(
+        f"{SCOPE}.publish_duration",
+        unit="s",
+        description=PUBLISHING,
+        explicit_bucket_boundaries_advisory=BOUNDS,
+    )
+    tracing.activate(Traces(tracer_provider, publishing, layers))
+    measurements = Measurements(layers)
     latest = _Latest(measurements)
     for measure in MEASURES:
         counts = measure.kind == "counter"
         create = meter.create_observable_counter if counts else meter.create_observable_gauge
         create(f"{SCOPE}.{measure.name}", [latest.observer(measure)], description=measure.text)
-    meter.create_observable_counter(
-        f"{SCOPE}.publish_duration",
-        [lambda _: [Observation(t.seconds, {"layer": t.layer}) for t in measurements.timings()]],
-        unit="s",
-        description=f"{PUBLISHING} Divided by batches: the mean.",
-    )
     return Instrumentation(measurements)
 
 

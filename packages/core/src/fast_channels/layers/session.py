@@ -34,7 +34,7 @@ from fast_channels.layers.codec import (
     decode_fragment,
 )
 from fast_channels.layers.control import Control
-from fast_channels.layers.counters import Counters, LossReport
+from fast_channels.layers.counters import LossReport
 from fast_channels.layers.fragments import Reassembly
 from fast_channels.layers.history import decode_since
 from fast_channels.layers.history.durable import DurableTopics
@@ -59,7 +59,7 @@ from fast_channels.layers.relay import Relays
 from fast_channels.layers.subscriptions import Subscriptions
 from fast_channels.layers.sweeper import Sweeper
 from fast_channels.layers.topics import Topic
-from fast_channels.layers.tracing import make_sending
+from fast_channels.layers.tracing import make_counters, make_sending
 
 logger = logging.getLogger("fast_channels.layers")
 
@@ -77,7 +77,7 @@ class Session:
         options: LayerOptions,
         frames: Frames,
     ) -> None:
-        counters = Counters()
+        counters = make_counters(layer)
         self.loop = loop
         self.is_running = loop.is_running
         self.thread = 0

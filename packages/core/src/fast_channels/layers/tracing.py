@@ -1,8 +1,9 @@
 """Contexts that travel with messages, from who sends them to who handles them.
 
-What a plugin for traces needs. Law: until ``activate`` nothing here is in a message's way. It puts
-other functions in the place of the codec's, and sessions and connections that open afterwards are
-of other classes. Applications get the messages that they get without it.
+What a plugin for traces needs; it is told, too, how long each batch took. Law: until ``activate``
+nothing here is in a message's way. It puts other functions in the place of the codec's, and
+sessions and connections that open afterwards are of other classes. Applications get the messages
+that they get without it.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import msgspec
 from fast_channels.layers import codec, messages
 from fast_channels.layers.backend import Position
 from fast_channels.layers.codec import CONTROL, Entry
+from fast_channels.layers.counters import Counters, Durations
 from fast_channels.layers.history import Message, cursor
 from fast_channels.layers.names import topic_group
 from fast_channels.layers.sending import Sending
@@ -23,7 +25,7 @@ Context = dict[str, str]
 
 
 class Tracing(Protocol):
-    """What is told of every message; both are called in the context of who sends or handles."""
+    """What is told of every message, in the context of who sends or handles it, and every batch."""
 
     def sending(self, destination: str, group: bool, size: int) -> AbstractContextManager[Context]:
         """Surround a send of ``size`` bytes to a group or channel; gives what is to travel."""
@@ -33,6 +35,10 @@ class Tracing(Protocol):
         self, context: Context, message: Mapping[str, Any], consumer: object
     ) -> AbstractContextManager[object]:
         """Surround a consumer's handler of a message with which ``context`` has travelled."""
+        ...
+
+    def published(self, layer: object, seconds: float) -> None:
+        """The broker took so long for a batch of the layer, or until that failed."""
         ...
 
 
@@ -159,6 +165,27 @@ class TracedSending(Sending):
     def _sending(self, topic: str, entry: Entry) -> AbstractContextManager[Context]:
         destination = entry.target or topic_group(topic) or topic.rpartition(":h.")[2]
         return self._tracing.sending(destination, entry.target is None, len(entry.payload))
+
+
+class TracedDurations(Durations):
+    """How long batches took, each of which is told, too."""
+
+    __slots__ = ("_layer", "_tracing")
+
+    def __init__(self, tracing: Tracing, layer: object) -> None:
+        super().__init__()
+        self._tracing = tracing
+        self._layer = layer
+
+    def note(self, seconds: float) -> None:
+        """One more took so long."""
+        super().note(seconds)
+        self._tracing.published(self._layer, seconds)
+
+
+def make_counters(layer: object) -> Counters:
+    """Return the counters of a session."""
+    return Counters() if _active is None else Counters(publishing=TracedDurations(_active, layer))
 
 
 def make_sending(*arguments: Any) -> Sending:
