@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from benchmarks import model
+from benchmarks import missed, model
 from benchmarks.environments import plotter
 from benchmarks.processes import ROOT
 from benchmarks.results import Result, Row, read
@@ -32,6 +32,7 @@ BROKERS: Final = {
     "rabbitmq": "RabbitMQ",
     "nats": "NATS",
 }
+ACROSS: Final = "N=100, at most 50 undelivered"
 BUSY: Final = 1.25
 """Load for each core, above which a figure says little; the run's own processes make up to 1."""
 
@@ -77,6 +78,42 @@ def measured_on(result: Result) -> str:
     return text
 
 
+SUMMARY: Final = (
+    ("a lone message, µs", "lone", "one at a time", "p50_us"),
+    ("messages a second, 64 senders", "senders", "64 senders", "rate"),
+    ("deliveries a second to 100 in another process", "two_processes", ACROSS, "rate"),
+    ("joins a second, new groups, 64 at once", "joins", "distinct groups, 64 at once", "rate"),
+    (
+        "broker's CPU for a message heard by one process, µs",
+        "processes",
+        "1 processes",
+        "broker_cpu_us",
+    ),
+    ("by 40 processes, µs", "processes", "40 processes", "broker_cpu_us"),
+)
+"""What a newcomer compares brokers by: a heading, and which figure of ours stands below it."""
+
+
+def summary(result: Result) -> str:
+    """Return what our layers do on each broker, a line for each."""
+    lines = [
+        "| broker | " + " | ".join(heading for heading, *_ in SUMMARY) + " |",
+        "|---" * (1 + len(SUMMARY)) + "|",
+    ]
+    for broker, name in BROKERS.items():
+        shown = [
+            cell(own_row(result, broker, *where), measure, 1.0) for _, *where, measure in SUMMARY
+        ]
+        lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def own_row(result: Result, broker: str, scenario: str, case: str) -> Row | None:
+    """Return our row of a case on a broker, without a history, if there is one."""
+    rows = (row for row in result.of(scenario) if row.case == case)
+    return next((row for row in rows if row.side == f"ours-{broker}"), None)
+
+
 def libraries(result: Result) -> str:
     """Return a table of versions."""
     lines = ["| environment | versions |", "|---|---|"]
@@ -100,6 +137,28 @@ def targets(result: Result) -> str:
     for target in result.targets:
         lines.append("| " + " | ".join(cells(target)) + " |")
     return "\n".join(lines)
+
+
+def misses(result: Result) -> str:
+    """Return the targets that are missed as a table, each with its floor and the reason."""
+    lines = [
+        "| scenario | case | ours | against | ratio | target | floor | ours to it | busy | why |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    found = missed.missed(result)
+    for target in found:
+        scenario, case, ours, against, ratio, _, limit, _ = cells(target)
+        row = missed.floor(result, target)
+        label, share = "-", "-"
+        if row is not None:
+            own = result.row(target["scenario"], target["case"], target["ours"])
+            measured, least = own.middle(target["measure"]), row.middle(target["measure"])
+            label = result.side(row.side)["label"]
+            share = f"{measured / least:.3g}" if measured and least else "-"
+        shown = (scenario, case, ours, against, ratio, limit, label, share)
+        why = missed.why(target)
+        lines.append("| " + " | ".join((*shown, missed.busy(result, target), why)) + " |")
+    return "\n".join(lines) if found else "None, in this run."
 
 
 def others_ahead(result: Result) -> str:
@@ -245,8 +304,10 @@ def number(value: float) -> str:
 
 FIGURES: Final[dict[str, Callable[[Result], str]]] = {
     "measured-on": measured_on,
+    "summary": summary,
     "versions": libraries,
     "targets": targets,
+    "missed": misses,
     "ahead": others_ahead,
     "group-size": table("group_size", "rate"),
     "group-size-cpu": table("group_size", "cpu_us"),

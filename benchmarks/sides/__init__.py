@@ -17,6 +17,7 @@ BROKERS: Final = ("memory", "redis", "postgres", "rabbitmq", "nats")
 """In the order of tables and plots; ``memory`` is one process without a broker."""
 
 NO_CHANNEL: Final = "it has no channel in the process: what it delivers goes to a client's socket"
+NO_PACKAGE: Final = "no package of Debian, PyPI or npm has it"
 PACKETS: Final = "it delivers encoded packets to a connection, no dicts to a reader"
 
 Promises = dict[str, tuple[str, ...]]
@@ -25,8 +26,6 @@ Promises = dict[str, tuple[str, ...]]
 BYTES: Final[Promises] = {"it hands over bytes, no dicts": ()}
 TEXT: Final[Promises] = {"it hands over text, no dicts": ()}
 UNANSWERED: Final[Promises] = {"its join returns before the server has answered": ("joins",)}
-SENDING: Final = ("group_size", "senders", "two_processes", "latency", "lone", "many_groups")
-"""The scenarios in which it counts what a send promises."""
 
 
 @dataclass(frozen=True)
@@ -166,20 +165,17 @@ ENTRIES: Final = (
     Entry("nats-py", "nats-py", "nats", "driver", "drivers:NatsPy"),
     _ours("nats", source="ours:Nats"),
     _ours("nats", "Fast Channels, history", source="ours:NatsHistory", **HISTORY),
-    _peer(
-        "channels-nats", "channels_nats", "nats", "layers:ChannelsNats", "channels-nats",
-        {"its send returns before the message has left the process": SENDING},
-    ),
+    _peer("channels-nats", "channels_nats", "nats", "layers:ChannelsNats", "channels-nats"),
     # The brokers' own tools
     Entry("redis-benchmark", "redis-benchmark", "redis", "tool", ""),
     Entry("pgbench", "pgbench", "postgres", "tool", ""),
     Entry(
         "rabbitmq-perf-test", "PerfTest", "rabbitmq", "tool", "",
-        cannot={"tools": "no package of a distribution has it: it is a Java archive to download"},
+        cannot={"tools": f"{NO_PACKAGE}: it is a Java archive to download"},
     ),
     Entry(
         "nats-bench", "nats bench", "nats", "tool", "",
-        cannot={"tools": "no package of a distribution has it: it is in the nats command"},
+        cannot={"tools": f"{NO_PACKAGE}: it is part of the nats command"},
     ),
 )  # fmt: skip
 

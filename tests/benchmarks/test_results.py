@@ -6,11 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from benchmarks import model, report, results, scenarios, targets
+from benchmarks import missed, model, report, results, scenarios, targets
 from benchmarks.__main__ import COMPARISONS
+from benchmarks.matrix import describe
 from benchmarks.sides import ENTRIES
 from tests.benchmarks.sample import add, sample
 
+CASES = {"joins": ("same group", "distinct groups")}
 ROOT = Path(__file__).parents[2]
 
 
@@ -58,6 +60,85 @@ def test_what_a_peers_join_does_not_promise_counts_for_joins_alone() -> None:
 
 def test_for_frames_of_websockets_the_best_peer_is_one_of_any_promise() -> None:
     assert best("websockets") == ("litestar-redis", 1.05, False)
+
+
+def limits(scenario: str, case: str, broker: str, measure: str) -> list[float]:
+    """Return the limits of our figure in a case that a peer (and the bare loop) has measured."""
+    result = sample()
+    result.sides = [describe(each) for each in ENTRIES]
+    known = {**result.scenarios["joins"], "figure": measure, "lower_is_better": measure != "rate"}
+    result.scenarios, result.rows = {scenario: known}, []
+    peer = {"redis": "fast-channels-1.1-redis", "memory": "channels-memory"}
+    for side in (f"ours-{broker}", "bare", peer.get(broker, f"channels-{broker}")):
+        add(result, scenario, case, side, **{measure: [10.0, 10.0]})
+    found = [t for t in targets.of(result) if t["case"] == case and t["measure"] == measure]
+    return [one.get("at_least", one.get("at_most", 0.0)) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "case", "broker", "limit"),
+    [
+        ("senders", "64 senders", "redis", 2.0),
+        ("two_processes", "N=1, unbounded", "redis", 2.0),
+        ("many_groups", "one sender", "redis", 2.0),
+        ("many_groups", "one sender", "memory", 1.0),
+        ("group_size", "N=1", "redis", 1.0),
+        ("group_size", "N=1", "rabbitmq", 2.0),
+        ("group_size", "N=1", "postgres", 2.0),
+        ("group_size", "N=1", "nats", 1.0),
+        ("joins", "distinct groups", "rabbitmq", 2.0),
+        ("joins", "same group", "rabbitmq", 1.0),
+    ],
+)
+def test_twice_the_best_peers_rate_is_wanted_where_the_brokers_way_is_most_of_the_cost(
+    scenario: str, case: str, broker: str, limit: float
+) -> None:
+    assert limits(scenario, case, broker, "rate") == [limit]
+
+
+def test_a_latency_and_a_size_have_to_be_no_worse_than_the_best_peers() -> None:
+    assert limits("latency", "500 a second", "rabbitmq", "p50_us") == [1.0]
+    assert limits("footprint", "same group", "rabbitmq", "bytes") == [1.0]
+
+
+def test_the_servers_limits_are_for_ten_broadcasts_a_second_to_five_hundred_clients() -> None:
+    assert limits("websockets", "500 clients, websockets", "redis", "cpu_us") == [0.8, 1.45]
+    sansio = "500 clients, websockets-sansio"
+    assert limits("websockets", sansio, "redis", "cpu_us") == [0.8, 1.6]
+    assert limits("websockets", "5,000 clients, websockets-sansio", "redis", "cpu_us") == [1.0]
+
+
+def test_a_ratio_near_its_limit_is_for_more_rounds_to_decide_and_one_far_from_it_is_not() -> None:
+    result = sample()
+    assert targets.deciders(result, "lone") == {"ours-redis", "redis-py"}
+    assert targets.deciders(result, "websockets") == {"ours-redis", "litestar-redis"}
+    assert targets.deciders(result, "senders") == set()
+
+
+def test_every_missed_target_has_its_floor_and_its_reason_on_the_page() -> None:
+    result = sample()
+    result.targets = targets.of(result)
+    page = "<!-- figures: missed -->\n<!-- end of figures -->"
+    lines = report.refreshed(page, result).splitlines()[1:-1]
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| lone", "| websockets"]
+    lone = next(line for line in lines if line.startswith("| lone"))
+    assert "| 1.5 | ≤ 1.2 | redis-py | 1.5 | - | The broker's round trip" in lone
+
+
+def test_a_miss_on_both_sides_of_its_limit_is_called_one() -> None:
+    one = {"scenario": "lone", "case": "one at a time", "ours": "ours-redis", "against": "redis-py"}
+    assert not missed.why({**one, "at_most": 1.2, "spread": [1.3, 1.5]}).endswith(missed.NOISE)
+    assert missed.why({**one, "at_most": 1.2, "spread": [1.1, 1.5]}).endswith(missed.NOISE)
+
+
+def test_each_scenario_with_targets_has_a_reason_of_its_own() -> None:
+    last = missed.REASONS[-1].text
+    for name in set(scenarios.NAMES) - set(targets.UNMEASURED):
+        one = {"scenario": name, "case": "", "ours": "", "against": "", "spread": [1.0, 1.0]}
+        reasons = {
+            missed.why({**one, "at_least": 2.0, "case": case}) for case in CASES.get(name, "a")
+        }
+        assert reasons.isdisjoint({"", last}), name
 
 
 def test_who_promises_less_or_lost_something_is_named_where_it_is_ahead() -> None:
