@@ -7,26 +7,33 @@ its row, and is not measured again. Each worker, scenario and broker is bounded 
 import json
 import os
 import resource
-import select
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from benchmarks import environments, scenarios, servers
+from benchmarks.child import end, lines
 from benchmarks.processes import ROOT, environment
 from benchmarks.results import Result, machine
 from benchmarks.scenarios import Plan, module
 from benchmarks.sides import ENTRIES, Entry
+from benchmarks.targets import deciders
 
 LOOP: Final = "uvloop"
 FAR_BEHIND: Final = 3.0
 """A peer that is so many times worse in every case is measured in one round only."""
 
-MAX_OPEN: Final = 16_384
+KEPT_FOR_MORE: Final = 0.4
+"""The part of a broker's time that is kept for the rounds of what takes little."""
+
+MOST_OF_ROUND: Final = 0.7
+"""A round begins if so much of it is in time."""
+
+MAX_OPEN: Final = 32_768
 """Files that a process may have open: one for each client."""
 
 
@@ -34,14 +41,21 @@ class Run:
     """One run, and what it has found so far."""
 
     def __init__(
-        self, result: Result, path: Path, only: Collection[str] = (), patience: float = 1.0
+        self,
+        result: Result,
+        path: Path,
+        only: Collection[str] = (),
+        patience: float = 1.0,
+        decide: Callable[[Result, str], Collection[str]] = deciders,
     ) -> None:
         self.result = result
         self.path = path
         self._only = only
         """Names of sides; empty: all."""
-        self._patience = patience
+        self.patience = patience
         """Makes all limits longer, for a slow or busy machine."""
+        self._decide = decide
+        """Who is measured in the further rounds of a scenario."""
         self._servers = servers.Servers(result.versions["servers"])
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = MAX_OPEN if hard == resource.RLIM_INFINITY else min(MAX_OPEN, hard)
@@ -64,7 +78,7 @@ class Run:
                 load = round(os.getloadavg()[0], 1)
                 self.result.machine["load"][name] = load
                 # What one scenario leaves or overruns is the next one's: the run ends in time.
-                until += scenarios.plan(name).budget[not self.quick] * self._patience
+                until += scenarios.plan(name).budget[not self.quick] * self.patience
                 self.scenario(name, until)
                 known = self.result.scenarios
                 self.result.scenarios = {n: known[n] for n in scenarios.NAMES if n in known}
@@ -84,19 +98,8 @@ class Run:
         """Measure one scenario, until that time of the monotonic clock."""
         found = module(name)
         plan: Plan = found.PLAN
-        self.result.forget(name)
         began = time.monotonic()
-        say(f"{name}: {plan.title}")
-        self.result.scenarios[name] = {
-            "title": plan.title,
-            "unit": plan.unit,
-            "figure": plan.figure,
-            "lower_is_better": plan.lower_is_better,
-            "rounds": 1 if self.quick else plan.rounds,
-            "seconds": 0.0,
-            "parameters": plan.quick if self.quick else plan.full,
-            "what": " ".join((found.__doc__ or "").split("\n\n", 1)[0].split()),
-        }
+        self.begin(name, plan)
         able = getattr(found, "APPS", None)
         sides = {broker: self.sides(name, plan, broker, able) for broker in plan.brokers}
         getattr(found, "arrange", lambda _: None)(sides)
@@ -118,9 +121,26 @@ class Run:
                     self.cannot(name, "", entry.name, f"{broker}: {error}")
         self.result.scenarios[name]["seconds"] = round(time.monotonic() - began, 1)
 
-    def limit(self, plan: Plan) -> float:
+    def begin(self, name: str, plan: Plan) -> None:
+        """Nothing is known of the scenario but how it is measured."""
+        say(f"{name}: {plan.title}")
+        self.result.forget(name)
+        self.result.scenarios[name] = {
+            "title": plan.title,
+            "unit": plan.unit,
+            "figure": plan.figure,
+            "lower_is_better": plan.lower_is_better,
+            "rounds": 1 if self.quick else plan.rounds,
+            "seconds": 0.0,
+            "parameters": plan.quick if self.quick else plan.full,
+            "what": " ".join((module(name).__doc__ or "").split("\n\n", 1)[0].split()),
+        }
+
+    def limit(self, plan: Plan, broker: str = "") -> float:
         """Return after how many seconds a worker is ended."""
-        return plan.limit[not self.quick] * self._patience
+        if broker == "memory" and plan.alone and not self.quick:
+            return plan.alone * self.patience
+        return plan.limit[not self.quick] * self.patience
 
     def late(self, until: float, plan: Plan) -> bool:
         """Whether not even the first round goes on."""
@@ -149,27 +169,53 @@ class Run:
     def workers(
         self, name: str, plan: Plan, server: servers.Broker, sides: list[Entry], until: float
     ) -> None:
-        """Measure the sides in turn, by a worker for each, round after round."""
-        params = dict(self.result.scenarios[name]["parameters"])
-        limit = self.limit(plan)
-        params |= {"limit": limit, "loop": LOOP}
-        rounds = 1 if self.quick else plan.rounds
-        failed: set[str] = set()
-        for number in range(rounds):
-            began = time.monotonic()
-            for entry in sides:
-                if entry.name in failed:
-                    continue
-                if number == 0 and self.late(until, plan):
-                    self.cannot(name, "", entry.name, "the scenario's time was over")
-                    continue
-                args = [LOOP, entry.name, name, server.url, json.dumps(params)]
-                if not self.worker(name, entry, "side_worker", args, limit, server):
-                    failed.add(entry.name)
-                server.reset()
-            sides = [entry for entry in sides if self.is_close(name, entry)]
-            if time.monotonic() + 0.7 * (time.monotonic() - began) > until:
+        """Measure the sides in turn, by a worker for each, round after round.
+
+        Then what takes little time is measured more often, of those on whom a target may depend.
+        Who is left out of a round is in none after it: a round has one number for all its sides.
+        """
+        limit = self.limit(plan, server.name)
+        params = self.result.scenarios[name]["parameters"] | {"limit": limit, "loop": LOOP}
+        more = 0 if self.quick else plan.more
+        now = time.monotonic()
+        first = until - KEPT_FOR_MORE * max(0.0, until - now) if more else until
+        took: dict[str, float] = {}
+        for number in range(1 if self.quick else plan.rounds):
+            if number and not fits(took, sides, first):
+                break
+            took = self.round(name, plan, server, sides, params, until)
+            sides = [entry for entry in sides if entry.name in took and self.is_close(name, entry)]
+        wanted = self._decide(self.result, name) if more else ()
+        sides = [entry for entry in sides if entry.name in wanted]
+        took = {}
+        for _ in range(more):
+            if not sides or not fits(took, sides, until):
                 return
+            took = self.round(name, plan, server, sides, params | plan.again, until)
+            sides = [entry for entry in sides if entry.name in took]
+
+    def round(
+        self,
+        name: str,
+        plan: Plan,
+        server: servers.Broker,
+        sides: list[Entry],
+        params: dict[str, Any],
+        until: float,
+    ) -> dict[str, float]:
+        """Measure each side once; return the seconds of those that came to their end."""
+        took: dict[str, float] = {}
+        for entry in sides:
+            began = time.monotonic()
+            if self.late(until, plan):
+                if not any(row.side == entry.name for row in self.result.of(name)):
+                    self.cannot(name, "", entry.name, "the scenario's time was over")
+                continue
+            args = [LOOP, entry.name, name, server.url, json.dumps(params)]
+            if self.worker(name, [entry], "side_worker", args, params["limit"], server):
+                took[entry.name] = time.monotonic() - began
+            server.reset()
+        return took
 
     def is_close(self, scenario: str, entry: Entry) -> bool:
         """Whether a side is measured again: a peer that is far behind us in every case is not."""
@@ -190,7 +236,7 @@ class Run:
     def worker(
         self,
         scenario: str,
-        entry: Entry,
+        sides: Sequence[Entry],
         program: str,
         args: list[str],
         limit: float,
@@ -198,16 +244,16 @@ class Run:
         library: str | None = "",
         case: str = "",
     ) -> bool:
-        """Run one worker; its rows are in the result. Return whether it came to its end.
+        """Run one worker for these sides; its rows are in the result. Return whether it ended well.
 
-        ``library`` is the environment that it runs in, by default the entry's; ``case`` is what it
-        measures, if it is not all of them.
+        ``library`` is the environment that it runs in, by default the first side's; ``case`` is
+        what it measures, if it is not all of them.
         """
-        where = entry.environment if library == "" else library
+        where = sides[0].environment if library == "" else library
         try:
             python = self.python(where)
         except (OSError, subprocess.SubprocessError) as error:
-            self.cannot(scenario, case, entry.name, f"could not be installed: {error}")
+            self.none_of(scenario, case, sides, f"could not be installed: {error}")
             return False
         command = [python, "-W", "ignore", "-m", f"benchmarks.{program}", *args]
         with tempfile.TemporaryFile("w+") as errors:
@@ -218,7 +264,7 @@ class Run:
             )  # fmt: skip
             reason = LATE
             try:
-                reason = self.listen(scenario, entry, process, time.monotonic() + limit, server)
+                reason = self.listen(scenario, process, time.monotonic() + limit, server)
             finally:
                 end(process, 0.0 if reason == LATE else 3.0)
             if not reason:
@@ -229,7 +275,7 @@ class Run:
                 reason = f"it failed: {lines[-1][:200]}" if lines else "it failed without a word"
         if reason == LATE:
             reason = f"not measured within {limit:g} s"
-        self.cannot(scenario, case, entry.name, reason)
+        self.none_of(scenario, case, sides, reason)
         return False
 
     def python(self, library: str | None) -> str:
@@ -243,7 +289,6 @@ class Run:
     def listen(
         self,
         scenario: str,
-        entry: Entry,
         process: "subprocess.Popen[str]",
         until: float,
         server: servers.Broker,
@@ -267,14 +312,14 @@ class Run:
             elif "done" in said:
                 return ""
             elif "reason" in said:
-                self.cannot(scenario, said["case"], entry.name, said["reason"], said.get("x"))
+                self.cannot(scenario, said["case"], said["side"], said["reason"], said.get("x"))
             else:
-                self.measured(scenario, entry, said)
+                self.measured(scenario, said)
         return ENDED
 
-    def measured(self, scenario: str, entry: Entry, said: dict[str, Any]) -> None:
+    def measured(self, scenario: str, said: dict[str, Any]) -> None:
         """Note a row's values of one round."""
-        row = self.result.row(scenario, said["case"], entry.name, said.get("x"))
+        row = self.result.row(scenario, said["case"], said["side"], said.get("x"))
         for measure, value in said["measures"].items():
             if measure == "told":
                 row.told = value
@@ -284,7 +329,7 @@ class Run:
         value = said["measures"].get(figure)
         shown = "" if value is None else f"{figure} {value:,.4g}"
         lost = said["measures"].get("lost")
-        say(f"  {entry.name}  {said['case']}  {shown}{f'  lost {lost:,}' if lost else ''}")
+        say(f"  {said['side']}  {said['case']}  {shown}{f'  lost {lost:,}' if lost else ''}")
 
     def cannot(
         self, scenario: str, case: str, side: str, reason: str, x: float | None = None
@@ -293,47 +338,20 @@ class Run:
         self.result.row(scenario, case, side, x).reason = reason
         say(f"  {side}  {case}  {reason}")
 
+    def none_of(self, scenario: str, case: str, sides: Sequence[Entry], reason: str) -> None:
+        """Note why none of these was measured."""
+        for entry in sides:
+            self.cannot(scenario, case, entry.name, reason)
+
+
+def fits(took: Mapping[str, float], sides: Sequence[Entry], until: float) -> bool:
+    """Return whether another round of the sides may begin, which took so long each in the last."""
+    whole = sum(took.get(entry.name, 0.0) for entry in sides)
+    return time.monotonic() + MOST_OF_ROUND * whole <= until
+
 
 LATE: Final = "late"
 ENDED: Final = "ended"
-
-
-def lines(stream: IO[str], until: float) -> Generator[str | None, None, None]:
-    """Yield lines as they come, and None when the time is over."""
-    descriptor = stream.fileno()
-    text = b""
-    while True:
-        ready, _, _ = select.select([descriptor], [], [], max(0.0, until - time.monotonic()))
-        if not ready:
-            yield None
-            return
-        data = os.read(descriptor, 1 << 16)
-        if not data:
-            return
-        text += data
-        *whole, text = text.split(b"\n")
-        for line in whole:
-            yield line.decode(errors="replace")
-
-
-def end(process: "subprocess.Popen[str]", patience: float) -> None:
-    """The process and what it started are gone; for so many seconds it may end by itself."""
-    assert process.stdin is not None
-    try:
-        process.wait(patience)
-    except subprocess.TimeoutExpired:
-        pass
-    try:
-        os.killpg(process.pid, 9)
-    except ProcessLookupError:
-        pass
-    process.wait()
-    try:
-        process.stdin.close()
-    except BrokenPipeError:
-        pass
-    if process.stdout is not None:
-        process.stdout.close()
 
 
 def describe(entry: Entry) -> dict[str, Any]:
@@ -349,5 +367,5 @@ def describe(entry: Entry) -> dict[str, Any]:
 
 
 def say(text: str) -> None:
-    """Tell whoever watches."""
-    print(f"bench: {text}", file=sys.stderr, flush=True)
+    """Tell whoever watches, and the time of day: what takes long shows."""
+    print(f"bench: {time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)

@@ -31,11 +31,11 @@ class Task:
     def row(self, case: str, x: float | None = None, **measures: Any) -> None:
         """Hand a row to the run; a measure that is None was not taken."""
         kept = {name: value for name, value in measures.items() if value is not None}
-        print(json.dumps({"case": case, "x": x, "measures": kept}), flush=True)
+        print(json.dumps({"side": self.name, "case": case, "x": x, "measures": kept}), flush=True)
 
     def cannot(self, case: str, reason: str, x: float | None = None) -> None:
         """Hand over why a case was not measured."""
-        print(json.dumps({"case": case, "x": x, "reason": reason}), flush=True)
+        print(json.dumps({"side": self.name, "case": case, "x": x, "reason": reason}), flush=True)
 
     async def counters(self) -> dict[str, float]:
         """Return what the broker counts now."""

@@ -1,13 +1,13 @@
-"""WebSocket clients of one server, all in this process, in the environment that has picows.
+"""WebSocket clients of all servers, in this process, in the environment that has picows.
 
-``<loop> <parameters>``: connects, broadcasts, and tells rows as a scenario's worker does.
+``<loop> <parameters>``: connects, broadcasts, and tells rows as a scenario's worker does. Servers
+take turns, so that no two of them work at the same time.
 """
 
 import asyncio
 import importlib
 import json
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 from benchmarks.clients import cpu_seconds
@@ -28,6 +28,9 @@ SAMPLED: Final = 20
 """Of so many clients one times what it gets."""
 
 PADDING: Final = "x" * 60
+
+WARM_UP: Final = 1.0
+"""Seconds at most that each server broadcasts before the first turn."""
 
 
 class Client(picows.WSListener):  # type: ignore[misc]  # picows is in this environment only
@@ -83,77 +86,94 @@ class Client(picows.WSListener):  # type: ignore[misc]  # picows is in this envi
         )
 
 
-async def connect(params: dict[str, Any], count: int, make: Callable[[], Client]) -> list[Client]:
-    """Open connections, a few at a time; each is ready for what is broadcast."""
-    path = "socket.io/?EIO=4&transport=websocket" if params["socketio"] else ""
-    url = f"ws://127.0.0.1:{params['port']}/{path}"
-    clients: list[Client] = []
+class Clients:
+    """The clients of one server, and what they measure of it."""
 
-    async def one() -> None:
-        client = make()
-        await picows.ws_connect(lambda: client, url)
-        async with asyncio.timeout(10.0):
-            await client.ready
-        clients.append(client)
+    def __init__(self, params: dict[str, Any], server: dict[str, Any]) -> None:
+        self.task = Task(Side("", True), server["side"], params)
+        self._params = params
+        self._port, self._pid = server["port"], server["pid"]
+        self._socketio = server["side"].startswith("socketio")
+        self._score, self._took = Score(), list[float]()
+        self._clients: list[Client] = []
 
-    while len(clients) < count:
-        await asyncio.gather(*(one() for _ in range(min(AT_ONCE, count - len(clients)))))
-    return clients
+    async def connect(self, count: int) -> None:
+        """So many are connected, a few at a time; each is ready for what is broadcast."""
+        path = "socket.io/?EIO=4&transport=websocket" if self._socketio else ""
+        url = f"ws://127.0.0.1:{self._port}/{path}"
+
+        async def one(number: int) -> None:
+            timed = not self._params["idle"] and number % SAMPLED == 0
+            client = Client(self._score, self._took if timed else None, self._socketio)
+            await picows.ws_connect(lambda: client, url)
+            async with asyncio.timeout(10.0):
+                await client.ready
+            self._clients.append(client)
+
+        while (known := len(self._clients)) < count:
+            wave = range(known + 1, min(known + AT_ONCE, count) + 1)
+            await asyncio.gather(*map(one, wave))
+
+    async def grown(self, count: int) -> None:
+        """Tell what each client of so many adds to the server's memory, after the first few."""
+        server = psutil.Process(self._pid)
+        await self.connect(FIRST)
+        await asyncio.sleep(0.3)
+        before = server.memory_info().rss
+        await self.connect(count)
+        await asyncio.sleep(1.0)
+        kept = (server.memory_info().rss - before) / (count - FIRST)
+        self.task.row(self._params["name"], count, bytes=kept, expected=count, lost=0)
+
+    async def turn(self) -> None:
+        """Broadcast, and tell what it cost."""
+        score, count = self._score, len(self._clients)
+        self._took.clear()
+        counted, cpu = await self.task.counters(), cpu_seconds(self._pid)
+        wall, base = time.perf_counter(), score.count
+        sent = await self.broadcast(self.task.seconds)
+        wall, cpu = time.perf_counter() - wall, cpu_seconds(self._pid) - cpu
+        after = await self.task.counters()
+        arrived = score.count - base
+        self.task.row(
+            self._params["name"],
+            count,
+            rate=arrived / wall,
+            cpu_us=cpu / max(arrived, 1) * 1e6,
+            **used(counted, after, arrived, sent),
+            lost=sent * count - arrived,
+            expected=sent * count,
+            **percentiles(self._took),
+        )
+
+    async def broadcast(self, seconds: float) -> int:
+        """Broadcast at the rate until everything is there; return how often."""
+        rate, base, clients = self._params["rate"], self._score.count, self._clients
+        count, start = max(1, round(seconds * rate)), time.perf_counter()
+        for index in range(count):
+            await asyncio.sleep(max(0.0, start + index / rate - time.perf_counter()))
+            clients[index % len(clients)].broadcast()
+        await settled(self._score, base + count * len(clients), 8.0)
+        return count
 
 
 async def main(text: str) -> dict[str, bool]:
-    """Measure the broadcast, or the memory of connections that say nothing."""
+    """Measure broadcasts in turn, or the memory of connections that say nothing."""
     params = json.loads(text)
-    task = Task(Side("", True), "", params)
-    score, took = Score(), list[float]()
-    number = 0
-
-    def make() -> Client:
-        nonlocal number
-        number += 1
-        timed = not params["idle"] and number % SAMPLED == 0
-        return Client(score, took if timed else None, params["socketio"])
-
-    pid, count = params["pid"], params["connections"]
-    server = psutil.Process(pid)
-    clients = await connect(params, FIRST, make)
-    await asyncio.sleep(0.3)
-    before = server.memory_info().rss
-    clients += await connect(params, count - FIRST, make)
-    await asyncio.sleep(1.0 if params["idle"] else 0.5)  # nothing tells when all are in the group
-    kept = (server.memory_info().rss - before) / (count - FIRST)
+    servers = [Clients(params, server) for server in params["servers"]]
     if params["idle"]:
-        task.row(params["case"], count, bytes=kept, expected=count, lost=0)
+        for clients in servers:
+            await clients.grown(params["clients"])
         return {"done": True}
-    await broadcast(clients, score, params["rate"], params["seconds"] / 3)
-    took.clear()
-    counted, cpu, wall = await task.counters(), cpu_seconds(pid), time.perf_counter()
-    base = score.count
-    sent = await broadcast(clients, score, params["rate"], params["seconds"])
-    wall, cpu = time.perf_counter() - wall, cpu_seconds(pid) - cpu
-    after = await task.counters()
-    arrived = score.count - base
-    task.row(
-        params["case"],
-        count,
-        rate=arrived / wall,
-        cpu_us=cpu / max(arrived, 1) * 1e6,
-        **used(counted, after, arrived, sent),
-        lost=sent * count - arrived,
-        expected=sent * count,
-        **percentiles(took),
-    )
+    for clients in servers:
+        await clients.connect(params["clients"])
+    await asyncio.sleep(0.5)  # nothing tells when all are in the group
+    for clients in servers:
+        await clients.broadcast(min(params["seconds"] / 3, WARM_UP))
+    for _ in range(params["turns"]):
+        for clients in servers:
+            await clients.turn()
     return {"done": True}
-
-
-async def broadcast(clients: list[Client], score: Score, rate: float, seconds: float) -> int:
-    """Broadcast at the rate until everything is there; return how often."""
-    count, start, base = max(1, round(seconds * rate)), time.perf_counter(), score.count
-    for index in range(count):
-        await asyncio.sleep(max(0.0, start + index / rate - time.perf_counter()))
-        clients[index % len(clients)].broadcast()
-    await settled(score, base + count * len(clients), 8.0)
-    return count
 
 
 if __name__ == "__main__":

@@ -28,10 +28,20 @@ class Plan:
     """Seconds after which one worker is ended, quick and full; its rows so far are kept."""
 
     budget: tuple[float, float]
-    """Seconds after which no further round begins, quick and full."""
+    """Seconds after which no further round begins, quick and full; brokers have their share."""
 
     rounds: int = 3
     """Of a full run, if the budget is enough; a quick run has one."""
+
+    again: dict[str, Any] = field(default_factory=dict)
+    """What differs from ``full`` in the rounds after these: only the cases that take little time,
+    and are noisy where a round or three is all there is."""
+
+    more: int = 0
+    """Rounds after these, of the sides alone on which a target may depend."""
+
+    alone: float | None = None
+    """``limit`` of a full run where there is no broker to wait for; None: the same."""
 
     roles: tuple[str, ...] = ("floor", "driver", "ours", "peer")
     lower_is_better: bool = False

@@ -22,8 +22,9 @@ PLAN = Plan(
     quick={"seconds": 1.0, "members": 1_000},
     full={"seconds": 3.0, "members": 5_000},
     limit=(5.0, 12.0),
-    budget=(22.0, 90.0),
+    budget=(22.0, 70.0),
     rounds=1,
+    alone=6.0,
     lower_is_better=True,
     figure="bytes",
 )

@@ -26,7 +26,10 @@ PLAN = Plan(
     quick={"seconds": 0.15, "sizes": [1, 100, 1_000]},
     full={"seconds": 0.2, "sizes": [1, 10, 100, 1_000, 10_000]},
     limit=(5.0, 14.0),
-    budget=(40.0, 240.0),
+    budget=(40.0, 270.0),
+    rounds=2,
+    again={"sizes": [1, 10]},
+    more=6,
 )
 GROUP = "room"
 LOST = float("inf")

@@ -4,12 +4,11 @@ uvicorn with uvloop and websockets-sansio: resident bytes that each of the conne
 server, after 50 that came before. The bare application accepts and waits.
 """
 
-import os
 from typing import Any
 
 from benchmarks.scenarios import Plan
 from benchmarks.scenarios.websockets import APPS as APPS
-from benchmarks.scenarios.websockets import one
+from benchmarks.scenarios.websockets import Case, served
 from benchmarks.servers import Broker
 from benchmarks.sides import Entry
 
@@ -20,7 +19,7 @@ PLAN = Plan(
     quick={"seconds": 1.0, "connections": 300},
     full={"seconds": 1.0, "connections": 1_500},
     limit=(8.0, 15.0),
-    budget=(12.0, 45.0),
+    budget=(12.0, 40.0),
     rounds=1,
     lower_is_better=True,
     figure="bytes",
@@ -31,12 +30,10 @@ def collect(
     run: Any, name: str, plan: Plan, broker: Broker, sides: list[Entry], until: float
 ) -> None:
     """Measure each application once."""
-    os.environ["BENCH_URL"] = broker.url
     connections = run.result.scenarios[name]["parameters"]["connections"]
     for entry in sides:
         if run.late(until, plan):
             run.cannot(name, "idle", entry.name, "the scenario's time was over")
             continue
-        more = {"idle": True}
-        one(run, name, plan, broker, entry, "websockets-sansio", connections, "idle", more)
-        broker.reset()
+        case = Case("idle", "websockets-sansio", connections, idle=True)
+        served(run, name, broker, [entry], case)

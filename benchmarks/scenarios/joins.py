@@ -23,7 +23,8 @@ PLAN = Plan(
     full={"seconds": 0.3, "most": 5_000},
     limit=(6.0, 12.0),
     budget=(25.0, 170.0),
-    rounds=3,
+    rounds=2,
+    more=4,
 )
 CHECKED = 500
 

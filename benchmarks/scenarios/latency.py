@@ -20,8 +20,10 @@ PLAN = Plan(
     quick={"seconds": 0.4, "rates": [1_000]},
     full={"seconds": 0.5, "rates": [50, 500, 2_000, 5_000, 10_000]},
     limit=(7.0, 20.0),
-    budget=(26.0, 180.0),
+    budget=(26.0, 200.0),
     rounds=2,
+    again={"rates": [50, 500, 2_000]},
+    more=4,
     lower_is_better=True,
     figure="p50_us",
 )

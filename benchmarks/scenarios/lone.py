@@ -18,7 +18,8 @@ PLAN = Plan(
     quick={"seconds": 0.2, "messages": 300},
     full={"seconds": 0.8, "messages": 1_000},
     limit=(4.0, 8.0),
-    budget=(20.0, 110.0),
+    budget=(20.0, 105.0),
+    more=4,
     lower_is_better=True,
     figure="p50_us",
 )

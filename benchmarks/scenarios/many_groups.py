@@ -18,8 +18,10 @@ PLAN = Plan(
     quick={"seconds": 0.3, "groups": 500},
     full={"seconds": 0.6, "groups": 10_000},
     limit=(5.0, 20.0),
-    budget=(30.0, 230.0),
-    rounds=2,
+    budget=(30.0, 270.0),
+    rounds=1,
+    more=3,
+    alone=8.0,
 )
 MEMBERS = 2
 MOST = 30_000

@@ -49,7 +49,7 @@ def collect(
             measures = {"rate": rate}
             if len(rates) == 1:
                 measures["broker_cpu_us"] = cpu / messages * 1e6
-            run.measured(name, entry, {"case": case, "measures": measures})
+            run.measured(name, {"side": entry.name, "case": case, "measures": measures})
 
 
 def redis_benchmark(

@@ -22,8 +22,9 @@ PLAN = Plan(
     quick={"seconds": 0.25, "sizes": [100]},
     full={"seconds": 0.6, "sizes": [1, 100]},
     limit=(9.0, 20.0),
-    budget=(32.0, 220.0),
-    rounds=2,
+    budget=(32.0, 180.0),
+    rounds=1,
+    more=3,
 )
 MOST = {1: 20_000, 100: 4_000}
 

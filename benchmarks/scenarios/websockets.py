@@ -5,14 +5,25 @@ uvicorn with uvloop serves clients that are all in another process. A client sen
 10 messages a second (where the figure is steady), with each of uvicorn's WebSocket implementations;
 5,000 clients, one a second. CPU of the server's process for each delivery, from the first broadcast
 to the last frame; latency from a client's send to the frame at the others, which share the other
-core. Each server is fresh, and alone. The bare application takes its turns among those on Redis,
-which targets compare with it.
+core.
+
+What each does for a message: all take JSON text from one client, decode it, and send JSON text to
+all clients by the server's ``send``, each client its own event; who publishes and who writes are in
+the one process whose CPU counts. The bare application encodes once, and sends the same event to
+all. Litestar and broadcaster encode once, too, before they publish: what they hand over is text,
+and each socket's task writes it as it came. Fast Channels, Django Channels and fast-channels 1.1
+hand over a dict, and each consumer's handler encodes its own frame, as users write it.
+python-socketio encodes packets of its own protocol.
+
+Those that a target compares are served at the same time and broadcast in turn, six seconds each:
+what disturbs the machine for a while disturbs them all. A round is such a turn; for 500 clients,
+servers are fresh after three. The others are measured once, each by itself.
 """
 
 import json
 import os
-import time
-from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from benchmarks.processes import serve
@@ -24,9 +35,18 @@ PLAN = Plan(
     title="WebSocket broadcast through uvicorn",
     unit="deliveries",
     brokers=BROKERS,
-    quick={"seconds": 0.6, "cases": [["websockets-sansio", 500, 10]]},
+    quick={
+        "seconds": 0.6,
+        "fresh": 1,
+        "turns": 2,
+        "turn": 0.6,
+        "cases": [["websockets-sansio", 500, 10]],
+    },
     full={
         "seconds": 3.0,
+        "fresh": 2,
+        "turns": 3,
+        "turn": 6.0,
         "cases": [
             ["websockets-sansio", 500, 10],
             ["websockets", 500, 10],
@@ -34,11 +54,13 @@ PLAN = Plan(
         ],
     },
     limit=(8.0, 20.0),
-    budget=(28.0, 480.0),
-    rounds=4,
+    budget=(28.0, 560.0),
     lower_is_better=True,
     figure="cpu_us",
 )
+"""A case is an implementation, clients, and broadcasts a second. ``fresh`` is how often servers are
+started to take turns, ``turns`` how many each then has, ``turn`` how many seconds each lasts."""
+
 APPS = (
     "bare",
     *("ours-memory", "fast-channels-1.1-memory", "channels-memory", "litestar-memory"),
@@ -48,8 +70,38 @@ APPS = (
 )
 """The sides of which there is an application."""
 
-NARROW = ("bare", "ours-memory", "ours-redis", "litestar-redis", "broadcaster-redis")
-"""Those that are measured in the second case and those after it."""
+IN_TURNS = {
+    "memory": ("ours-memory", "litestar-memory"),
+    "redis": ("bare", "ours-redis", "broadcaster-redis"),
+}
+"""Those that take turns, by broker: whom a target compares."""
+
+NEXT = ("litestar-redis",)
+"""Who comes close to that, and is measured by itself in every case."""
+
+STARTING = 20.0
+"""Seconds in which 1,000 connections are open, on a busy machine."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """How servers are measured."""
+
+    name: str
+    ws: str
+    clients: int
+    rate: float = 0.0
+    seconds: float = 0.0
+    """Of each turn."""
+
+    turns: int = 1
+    idle: bool = False
+    """Only the memory of connections."""
+
+    def limit(self, servers: int) -> float:
+        """Return after how many seconds the clients of so many servers are ended."""
+        turns = (1 + self.turns) * 2 * self.seconds
+        return servers * (STARTING * (1 + self.clients / 1_000) + turns)
 
 
 def arrange(sides: dict[str, list[Entry]]) -> None:
@@ -60,84 +112,64 @@ def arrange(sides: dict[str, list[Entry]]) -> None:
         sides["redis"] = [*bare, *sides["redis"]]
 
 
+def weight(entry: Entry) -> int:
+    """Return how much of the scenario's time a side takes, against another one."""
+    if entry.name in IN_TURNS["redis"]:
+        return 12
+    return 3 if entry.name in (*IN_TURNS["memory"], *NEXT) else 1
+
+
 def collect(
     run: Any, name: str, plan: Plan, broker: Broker, sides: list[Entry], until: float
 ) -> None:
-    """Measure the applications in turn."""
-    os.environ["BENCH_URL"] = broker.url
+    """Measure the applications, one by one and in turn."""
     parameters = run.result.scenarios[name]["parameters"]
-    failed: set[tuple[str, str]] = set()
-    took = 0.0
-    for number in range(1 if run.quick else plan.rounds):
-        began = time.monotonic()
-        if number and began + 0.7 * took > until:
-            return
-        for index, (ws, connections, rate) in enumerate(parameters["cases"]):
-            if number and connections > 1_000:
-                continue  # it takes longer to connect than to measure
-            for entry in chosen(sides, index):
-                case = f"{connections:,} clients, {ws}"
-                if (entry.name, case) in failed:
-                    continue
-                if run.late(until, plan):
-                    if not number:
-                        run.cannot(name, case, entry.name, "the scenario's time was over")
-                    continue
-                more = {"rate": rate, "seconds": max(parameters["seconds"], 3 / rate)}
-                if not one(run, name, plan, broker, entry, ws, connections, case, more):
-                    failed.add((entry.name, case))
-                broker.reset()
-        took = time.monotonic() - began
-        sides = [entry for entry in sides if run.is_close(name, entry)]
+    together = [entry for entry in sides if entry.name in IN_TURNS.get(broker.name, ())]
+    alone = [entry for entry in sides if entry not in together]
+
+    def measure(entries: list[Entry], case: Case) -> None:
+        if run.late(until, plan):
+            known = {row.side for row in run.result.of(name) if row.case == case.name}
+            left = [entry for entry in entries if entry.name not in known]
+            run.none_of(name, case.name, left, "the scenario's time was over")
+        else:
+            served(run, name, broker, entries, case)
+
+    cases = [
+        Case(f"{clients:,} clients, {ws}", ws, clients, rate)
+        for ws, clients, rate in parameters["cases"]
+    ]
+    half = 2 if broker.name == "memory" else 1
+    for case in cases[:1] if broker.name == "memory" else cases:
+        fresh, turns = parameters["fresh"], parameters["turns"]
+        if case.clients > 1_000:
+            fresh, turns = 1, fresh * turns  # it takes longer to connect than to measure
+        seconds = max(parameters["turn"] / half, 3 / case.rate)
+        for _ in range(fresh if together else 0):
+            measure(together, replace(case, seconds=seconds, turns=turns))
+    for case in cases:
+        seconds = max(parameters["seconds"], 3 / case.rate)
+        for entry in alone:
+            if case is cases[0] or entry.name in NEXT:
+                measure([entry], replace(case, seconds=seconds))
 
 
-def weight(entry: Entry) -> int:
-    """Return how much of the scenario's time a side takes, against another one."""
-    return 4 if entry.name in NARROW else 1
-
-
-def chosen(sides: list[Entry], case: int) -> Iterator[Entry]:
-    """Yield who is measured in a case."""
-    for entry in sides:
-        if case == 0 or entry.name in NARROW:
-            yield entry
-
-
-def one(
-    run: Any,
-    name: str,
-    plan: Plan,
-    broker: Broker,
-    entry: Entry,
-    ws: str,
-    connections: int,
-    case: str,
-    more: dict[str, Any],
-) -> bool:
-    """Serve one application, and let the clients measure it; return whether they did."""
-    app = entry.name.replace("-", "_").replace(".", "_")
-    if more.get("idle") and entry.name == "bare":
-        app = "idle"
+def served(run: Any, name: str, broker: Broker, entries: list[Entry], case: Case) -> None:
+    """Serve applications at the same time, and let their clients measure them."""
+    os.environ["BENCH_URL"] = broker.url
     try:
-        python = run.python(entry.environment)
-        with serve(python, f"sides.apps:{app}", ws) as server:
-            params = {
-                "port": server.port,
-                "pid": server.pid,
-                "connections": connections,
-                "case": case,
-                "socketio": entry.name.startswith("socketio"),
-                "idle": False,
-                "rate": 0,
-                "seconds": 0,
-                **more,
-            }
-            args = ["uvloop", json.dumps(params)]
-            limit = run.limit(plan)
-            done: bool = run.worker(
-                name, entry, "web_clients", args, limit, broker, "clients", case
-            )
-            return done
+        with ExitStack() as stack:
+            servers: list[dict[str, Any]] = []
+            for entry in entries:
+                app = entry.name.replace("-", "_").replace(".", "_")
+                if case.idle and entry.name == "bare":
+                    app = "idle"
+                python = run.python(entry.environment)
+                server = stack.enter_context(serve(python, f"sides.apps:{app}", case.ws))
+                servers.append({"side": entry.name, "port": server.port, "pid": server.pid})
+            args = ["uvloop", json.dumps({**asdict(case), "servers": servers})]
+            limit = case.limit(len(servers)) * run.patience
+            run.worker(name, entries, "web_clients", args, limit, broker, "clients", case.name)
     except (OSError, RuntimeError) as error:
-        run.cannot(name, case, entry.name, str(error)[:200])
-        return False
+        run.none_of(name, case.name, entries, str(error)[:200])
+    broker.reset()

@@ -1,8 +1,11 @@
 """A run goes over all sides and comes to its end; how fast anything is does not matter here."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.matrix import Run
+from benchmarks import servers
+from benchmarks.matrix import Run, describe, fits
 from benchmarks.results import Result, read
 from benchmarks.scenarios import NAMES, plan, websockets
 from benchmarks.sides import entry
@@ -19,6 +22,29 @@ def test_a_run_measures_each_side_and_writes_what_it_found(tmp_path: Path) -> No
         assert row.middle("p50_us")
         assert row.middle("cpu_us")
     assert result.versions["libraries"]["here"]["fast-channels"]
+
+
+def test_what_takes_little_is_measured_more_often_of_those_who_decide(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    run = Run(Result("full"), path, patience=10.0, decide=lambda result, name: {"ours-memory"})
+    sides = [entry("bare"), entry("ours-memory")]
+    run.result.sides = [describe(side) for side in sides]
+    short = {"seconds": 0.1, "messages": 10}
+    lone = replace(plan("lone"), full=short, rounds=1, again={"messages": 5}, more=2)
+    run.begin("lone", lone)
+    with servers.running("memory") as none:
+        run.workers("lone", lone, none, sides, time.monotonic() + 600)
+    [bare, ours] = run.result.of("lone")
+    assert bare.measures["expected"] == [10]
+    assert ours.measures["expected"] == [10, 5, 5]
+
+
+def test_no_round_begins_that_would_not_end_in_time() -> None:
+    sides, now = [entry("bare"), entry("ours-memory")], time.monotonic()
+    took = {"bare": 30.0, "ours-memory": 30.0, "channels-memory": 3_000.0}
+    assert fits(took, sides, now + 60)
+    assert not fits(took, sides, now + 30)
+    assert not fits({}, sides, now - 1)
 
 
 def test_a_side_that_takes_too_long_is_a_reason_and_does_not_end_the_run(tmp_path: Path) -> None:
