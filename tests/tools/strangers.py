@@ -23,6 +23,13 @@ class Plain(Deaf):
     def create_backend(self):
         return MemoryBackend(BROKER)
 
+class Choosy(Plain):
+    '''Wants an option, and lets in who has the prefix of one application.'''
+    def __init__(self, url=None, *, token, prefix="fc", **options):
+        if not prefix.removeprefix("x-").startswith("shop") or token != "hunter2":
+            raise ValueError(f"{token!r} may not use {prefix}")
+        super().__init__(prefix=prefix, **options)
+
 class Whole:
     '''Every method of a layer, and no BaseChannelLayer.'''
     def __init__(self, url=None, **options):

@@ -18,7 +18,13 @@ pytestmark = pytest.mark.timeout(120)
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with layers of strangers."""
     folder = tmp_path_factory.mktemp("site")
-    layers = {"deaf": "Deaf", "whole": "Whole", "nothing": "nothing", "plain": "Plain"}
+    layers = {
+        "deaf": "Deaf",
+        "whole": "Whole",
+        "nothing": "nothing",
+        "plain": "Plain",
+        "choosy": "Choosy",
+    }
     install(folder, "fc_layers", layers)
     return folder
 
@@ -62,6 +68,21 @@ def test_programs_get_the_report_as_json(site: Path) -> None:
     assert unclaimed["reason"] == "verify does not stop the broker"
 
 
+def test_the_applications_prefix_and_options_reach_every_layer(site: Path) -> None:
+    options = '{"token": "hunter2"}'
+    done = run(
+        *("verify", "choosy://host", "--only", "reaches_another or other_prefixes", "--json"),
+        *("--prefix", "shop", "--options", options),
+        site=site,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    assert (report["prefix"], report["passed"], report["failed"]) == ("shop", 2, 0)
+    without = run("verify", "choosy://host", "--options", options, "--json", site=site)
+    assert (without.returncode, without.stdout) == (2, "")
+    assert "may not use fc" in without.stderr
+
+
 def test_a_layer_without_a_backend_is_verified_from_above(site: Path) -> None:
     done = run("verify", "whole://host", "--json", "--only", "queue or declared", site=site)
     assert done.returncode == 0, done.stdout
@@ -76,6 +97,8 @@ def test_a_layer_without_a_backend_is_verified_from_above(site: Path) -> None:
         ("rdis://localhost", 2, "no layer named 'rdis'; installed: "),
         ("nothing://host", 2, "layer 'nothing' (fc_layers 1.0) returned None, which is no channel"),
         ("redis://127.0.0.1:1/0", 1, "nothing was verified: "),
+        ("memory:// --prefix " + 41 * "x", 2, f"the prefix '{41 * 'x'}' has 41 characters"),
+        ("memory:// --options []", 2, "--options must be a JSON object"),
     ],
 )
 def test_what_cannot_be_verified_is_one_line(
@@ -87,7 +110,7 @@ def test_what_cannot_be_verified_is_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setattr(sys, "argv", ["fast-channels", "verify", url])
+    monkeypatch.setattr(sys, "argv", ["fast-channels", "verify", *url.split()])
     with pytest.raises(SystemExit) as ended:
         main()
     out, err = capsys.readouterr()

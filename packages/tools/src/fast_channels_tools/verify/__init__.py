@@ -15,7 +15,7 @@ from rich.console import Console
 from typer import Option
 
 from fast_channels.exceptions import FastChannelsError
-from fast_channels_tools.connecting import AsJson, Url
+from fast_channels_tools.connecting import AsJson, Options, Place, Prefix, Url
 from fast_channels_tools.loading import CommandError
 
 from .report import as_json_object, show
@@ -24,6 +24,8 @@ from .target import Target
 
 def verify(
     url: Url,
+    prefix: Prefix = "fc",
+    options: Options = "{}",
     only: Annotated[
         str, Option(metavar="TEXT", help="Try only clauses with this in their name.")
     ] = "",
@@ -42,7 +44,8 @@ def verify(
 ) -> None:
     """Try every promise of a layer on a live broker.
 
-    The broker is not stopped, and may be in use: all names have a random prefix. Exit status: 0 all
+    The broker is not stopped, and may be in use: all names have a random prefix that begins with
+    the application's. Exit status: 0 all
     that was tried holds, 1 a clause failed or the broker cannot be reached, 2 the command line is
     wrong.
     """
@@ -50,13 +53,15 @@ def verify(
         raise CommandError(
             "the conformance kit needs pytest; run: pip install 'fast-channels[testing]'", status=1
         )
+    place = Place.of(url, prefix, options)
     try:
-        target = Target.of(url, patience, order_per_topic, redelivers)
+        target = Target.of(place, patience, order_per_topic, redelivers)
         target = asyncio.run(target.probed())
     except (TypeError, ValueError) as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(place.hide(str(error))) from error
     except FastChannelsError as error:
-        raise CommandError(f"nothing was verified: {error}", status=1) from error
+        text = place.hide(f"nothing was verified: {error}")
+        raise CommandError(text, status=1) from error
     from .running import run  # pytest is an optional dependency
 
     began = time.monotonic()

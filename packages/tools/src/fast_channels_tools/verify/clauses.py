@@ -16,6 +16,7 @@ class _Claims:
 
     capabilities = _target.powers
     no_outage: ClassVar[str | None] = "verify does not stop the broker"
+    prefixes = _target.place.prefix
     patience = _target.patience
     limit = max(25.0, 5 * _target.patience)
     order_across_topics = _target.order_across_topics

@@ -33,7 +33,8 @@ def as_json_object(target: Target, results: list[Result], seconds: float) -> dic
     """Return the report as JSON takes it."""
     counts = Counter(result.outcome for result in results)
     return {
-        "url": target.shown_url,
+        "url": target.place.shown,
+        "prefix": target.place.prefix,
         "layer": target.source,
         "powers": target.shown_powers,
         "passed": counts["passed"],
@@ -48,7 +49,7 @@ def show(console: Console, target: Target, results: list[Result], seconds: float
     """The report is printed: a table, every failure with its usual cause, what is not claimed."""
     powers = ", ".join(target.shown_powers)
     console.print(
-        f"{target.shown_url}: {target.source}, with {powers}", soft_wrap=True, markup=False
+        f"{target.place.shown}: {target.source}, with {powers}", soft_wrap=True, markup=False
     )
     console.print(_table(results))
     for result in results:
@@ -73,7 +74,7 @@ def _table(results: list[Result]) -> Table:
     table = Table("Suite", "About", box=box.SIMPLE)
     for column in ("Passed", "Failed", "Not claimed"):
         table.add_column(column, justify="right")
-    for suite, subject in dict.fromkeys((r.suite, r.subject) for r in results):
+    for suite, subject in sorted({(r.suite, r.subject) for r in results}):
         counts = Counter(r.outcome for r in results if (r.suite, r.subject) == (suite, subject))
         numbers = [counts["passed"], counts["failed"], counts["not claimed"]]
         passed, failed, unclaimed = (str(number or "") for number in numbers)

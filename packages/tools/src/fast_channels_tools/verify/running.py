@@ -21,7 +21,8 @@ WORDS: Final = {
     r"Test\w+\.capabilities has no \"(\w+)\"": r"it has no \1",
     r"Test\w+\.secret is None: .*": "its URL has no password",
     r"Test\w+\.order_across_topics is False": "--order-per-topic was given",
-    r"redelivers is False": "--redelivers was not given",
+    r"redelivers is False.*": "--redelivers was not given: a job may be lost with its worker",
+    r"exact_history is False": "its histories are not exact",
 }
 """What the kit says to who writes a test class, as the command says it."""
 
@@ -95,11 +96,11 @@ def _result(item: pytest.Function, report: pytest.TestReport) -> Result:
     bases: list[type] = item.cls.__mro__ if item.cls else []
     [subject, *_] = [base.__name__ for base in bases if item.name in vars(base)]
     words = re.findall("[A-Z][a-z]*", re.sub("(Clauses|Suite|Tests)$", "", subject))
-    doc = " ".join((item.obj.__doc__ or "").split())
+    doc = " ".join((item.obj.__doc__ or "").split()).replace("``", "`")
     promise, _, cause = doc.partition("Usual cause: ")
     result = Result(
         suite="layer" if (item.cls and item.cls.__name__ == "TestLayer") else "backend",
-        subject=" ".join(words).lower(),
+        subject=" ".join(words).lower().removeprefix("layer "),
         clause=_sentence(item.name),
         promise=promise.strip(),
         usual_cause=cause.strip(),

@@ -1,27 +1,29 @@
 """What is verified: a layer by its URL, and what it claims."""
 
 import secrets
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
 from fast_channels.exceptions import InvalidChannelLayerError
 from fast_channels.layers import (
     BaseChannelLayer,
     ChannelLayer,
-    ChannelLayerRegistry,
     PresenceLayer,
 )
 from fast_channels.layers.discovery import load_layer, source_of
-from fast_channels_tools.connecting import resolved, shown
+from fast_channels_tools.connecting import Place
 from fast_channels_tools.layers import powers_of
+
+LONGEST: Final = 40
+"""Characters of a prefix; the kit adds to it, and 63 are all that a layer takes."""
 
 
 @dataclass(frozen=True)
 class Target:
     """A layer that can be made any number of times, and what is claimed of it."""
 
-    url: str = field(repr=False)
+    place: Place
     source: str
     """The distribution that it comes from, and its version."""
     powers: frozenset[str]
@@ -36,16 +38,24 @@ class Target:
     exact_history: bool
 
     @classmethod
-    def of(cls, url: str, patience: float, order_per_topic: bool, redelivers: bool) -> Self:
-        """Return the target of the URL (or name); raises what ``register_channel_layer`` does."""
-        url = resolved(url)
-        layer = ChannelLayerRegistry().register("verified", url)
+    def of(cls, place: Place, patience: float, order_per_topic: bool, redelivers: bool) -> Self:
+        """Return the target at the place; raises what ``register_channel_layer`` does.
+
+        The place's keys are no part of it: that messages are sealed is tried with other ones.
+        """
+        if len(place.prefix) > LONGEST:
+            raise ValueError(
+                f"the prefix {place.prefix!r} has {len(place.prefix)} characters; those tried are "
+                f"longer, and begin with it, so give at most {LONGEST} of them"
+            )
+        place = replace(place, keys=())
+        layer = place.layer()
         base = layer if isinstance(layer, BaseChannelLayer) else None
         powers = powers_of(layer)
         history = base.create_backend().history if base is not None and powers else None
         return cls(
-            url,
-            source_of(_name(url)),
+            place,
+            source_of(place.name),
             frozenset(powers or ()) - {"groups", "presence"},
             isinstance(layer, PresenceLayer),
             powers is not None,
@@ -60,7 +70,8 @@ class Target:
     @property
     def secret(self) -> str | None:
         """The password of the URL."""
-        password = urlsplit(self.url).password if "://" in self.url else None
+        url = self.place.url
+        password = urlsplit(url).password if "://" in url else None
         return unquote(password) if password else None
 
     @property
@@ -68,15 +79,11 @@ class Target:
         """All powers, for people."""
         return ["groups", *(["presence"] if self.has_presence else []), *sorted(self.powers)]
 
-    @property
-    def shown_url(self) -> str:
-        """The URL without its password."""
-        return shown(self.url)
-
     def build(self, **options: Any) -> ChannelLayer:
-        """Return a new layer with these options."""
-        url = {"url": self.url} if "://" in self.url else {}
-        made: ChannelLayer = load_layer(_name(self.url))(**url, **options)
+        """Return a new layer with these options, and the place's."""
+        url = {"url": self.place.url} if "://" in self.place.url else {}
+        given = {"prefix": self.place.prefix, **self.place.options, **options}
+        made: ChannelLayer = load_layer(self.place.name)(**url, **given)
         return made
 
     async def probed(self) -> "Target":
@@ -84,7 +91,7 @@ class Target:
 
         Whether a layer without a backend has worker queues is seen by using one.
         """
-        layer = self.build(prefix=f"verify-{secrets.token_hex(6)}")
+        layer = self.build(prefix=f"{self.place.prefix}-{secrets.token_hex(6)}")
         try:
             await layer.open()
             if self.has_backend:
@@ -96,7 +103,3 @@ class Target:
         finally:
             await layer.close()
         return replace(self, powers=self.powers | {"queues"})
-
-
-def _name(url: str) -> str:
-    return urlsplit(url).scheme if "://" in url else url

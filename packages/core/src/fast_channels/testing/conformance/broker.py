@@ -33,6 +33,9 @@ class BrokerSuite(Suite):
     """False where the broker drops old entries of a history when it suits it (``History.exact``):
     clauses about ``keep`` and ``ttl`` are skipped."""
 
+    prefixes: ClassVar[str] = "kit"
+    """What the prefix of each clause begins with, for users who may use no other names."""
+
     unavailable_within: float = 10.0
     """Seconds within which calls fail while the broker cannot be reached."""
 
@@ -62,7 +65,7 @@ class BrokerSuite(Suite):
     @sealed
     def prefix(self, length: int = 0) -> str:
         """Return a prefix, at least ``length`` characters long, that no other clause uses."""
-        prefix: str = self.__dict__.setdefault("_prefix", f"kit-{os.urandom(6).hex()}")
+        prefix: str = self.__dict__.setdefault("_prefix", f"{self.prefixes}-{os.urandom(6).hex()}")
         return prefix.ljust(length, "x")
 
     @sealed
