@@ -1,11 +1,7 @@
 """What the tests of the browser's clients share: a server that may be killed, and its page."""
 
 import asyncio
-import os
-import re
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +10,9 @@ from typing import Any
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page
+from tests.browsers import browser
 from tests.clients.served import make_layer
-from tests.demo.conftest import browser
+from tests.killable import KillableServer
 from tests.proxy import Proxy
 
 __all__ = ["browser"]
@@ -23,45 +20,12 @@ __all__ = ["browser"]
 ROOT = Path(__file__).parents[2]
 
 
-class Server:
-    """``served.py`` in a process of its own; started again, it is on the same port."""
+class Server(KillableServer):
+    """``served.py`` in a process of its own."""
 
     def __init__(self, history: Path | str) -> None:
+        super().__init__("tests.clients.served:application", ROOT, HISTORY=str(history))
         self.history = history
-        self.port = 0
-        self.process: subprocess.Popen[str] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
-
-    def start(self) -> None:
-        """The server listens."""
-        command = f"-m uvicorn --no-access-log --port {self.port} tests.clients.served:application"
-        self.process = subprocess.Popen(
-            [sys.executable, *command.split()],
-            cwd=ROOT,
-            env={**os.environ, "HISTORY": str(self.history)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stderr is not None
-        log = ""
-        for line in self.process.stderr:
-            log += line
-            if address := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
-                self.port = int(address[1])
-                return
-        pytest.fail(f"the server has not started: {log}")
-
-    def kill(self) -> str:
-        """The process is gone; what else it has written to its log."""
-        if self.process is None:
-            return ""
-        self.process.kill()
-        _, log = self.process.communicate(timeout=10)
-        self.process = None
-        return log
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None

@@ -1,8 +1,5 @@
 """A browser's own ``EventSource``, and what it makes of an event-stream consumer."""
 
-import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,47 +7,17 @@ from typing import Any
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from tests.browsers import SOON
+from tests.killable import KillableServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
-SOON = 20_000  # milliseconds; what the page shows within this passes
 
-
-class Server:
-    """``streams.py`` in a process of its own; started again, it is on the same port."""
+class Server(KillableServer):
+    """``streams.py`` in a process of its own."""
 
     def __init__(self) -> None:
-        self.port = 0
-        self.process: subprocess.Popen[str] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
-
-    def start(self) -> None:
-        """The server listens."""
-        command = f"-m uvicorn --no-access-log --port {self.port} streams:application".split()
-        self.process = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=Path(__file__).parent,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            if address := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
-                self.port = int(address[1])
-                return
-        pytest.fail("the server has not started")
-
-    def kill(self) -> str:
-        """The process is gone; what else it has written to its log."""
-        if self.process is None:
-            return ""
-        self.process.kill()
-        _, log = self.process.communicate(timeout=10)
-        self.process = None
-        return log
+        super().__init__("streams:application", Path(__file__).parent)
 
     def publish(self, text: str) -> None:
         assert httpx.post(self.url, content=text).status_code == 204

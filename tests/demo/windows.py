@@ -6,11 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from playwright.sync_api import Page, expect
-
-SOON = 20_000  # milliseconds; what the page shows within this passes
+from tests import browsers
+from tests.browsers import SOON
 
 
 class Demo:
@@ -55,26 +54,16 @@ class Demo:
             self.process = None
 
 
-class Window:
+class Window(browsers.Window):
     """One window with the chat in it, and what a person does and sees there."""
 
     def __init__(self, page: Page, demo: Demo) -> None:
-        self.page = page
+        super().__init__(page, demo)
         self.demo = demo
-        self.problems: list[str] = []
-        self.hosts: set[str] = set()
-        page.on("pageerror", lambda error: self.problems.append(f"uncaught: {error}"))
-        page.on("console", self._heard)
-        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
-        page.on("websocket", lambda socket: self.hosts.add(urlsplit(socket.url).netloc))
 
-    def _heard(self, message: Any) -> None:
-        # A browser itself reports each attempt to reach a server that is not there, or to reach
-        # one while it is offline.
-        away = self.demo.was_down or "ERR_INTERNET_DISCONNECTED" in message.text
-        no_server = "WebSocket connection to" in message.text and away
-        if message.type in ("error", "warning") and not no_server:
-            self.problems.append(f"{message.type}: {message.text}")
+    def expects(self, complaint: str) -> bool:
+        away = self.demo.was_down or "ERR_INTERNET_DISCONNECTED" in complaint
+        return "WebSocket connection to" in complaint and away
 
     def open(self, room: str = "") -> "Window":
         self.page.goto(self.demo.url + (f"#{room}" if room else ""))

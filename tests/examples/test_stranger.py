@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
-from tests.demo.conftest import browser as browser  # a fixture
+from tests.browsers import browser as browser  # a fixture
 
 from .machines import EXAMPLES, Machine, Wheels, run, uv
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.demo.conftest import browser as browser
+from tests.browsers import browser as browser
 
 from .served import PATIENCE, served
 

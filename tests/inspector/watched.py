@@ -1,4 +1,4 @@
-"""The application that test_inspector_browser.py serves: layers, the inspector, and knobs."""
+"""The application that the tests in a browser look at: layers, the inspector, and knobs."""
 
 import os
 

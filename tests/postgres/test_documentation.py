@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 import uvicorn
 from playwright.async_api import async_playwright
-from tests.demo.conftest import BROWSERS, FLAGS
+from tests.browsers import BROWSERS, FLAGS
 from tests.waiting import PATIENCE, soon, until
 from websockets.asyncio.client import connect
 

@@ -13,7 +13,6 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / "packages"
 MODULE_LINES = 400
 LONGER = {
-    "tests/inspector/test_inspector_browser.py": "still to be split by what the page shows",
     "tests/observability/test_otel.py": "still to be split into traces and metrics",
     "tests/rabbitmq/test_history.py": "still to be split into streams and reading",
     "tests/tools/test_doctor.py": "still to be split by what is diagnosed",
