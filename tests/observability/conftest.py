@@ -1,12 +1,17 @@
 """Fixtures of the tests of metrics, traces, health and drain."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry
+from tests.tcp_broker import TCPBroker
 
 from fast_channels.layers import BaseChannelLayer, ChannelLayerRegistry, InMemoryChannelLayer
+from fast_channels_tools import otel
 from fast_channels_tools.prometheus import LayerCollector, install
+
+from .spans import Spans
 
 
 @pytest.fixture
@@ -33,3 +38,20 @@ async def exposed(layers: ChannelLayerRegistry) -> AsyncGenerator[CollectorRegis
     collector: LayerCollector = install(registry, layers)
     yield registry
     collector.close()
+
+
+@pytest.fixture
+def spans() -> Generator[Spans]:
+    """Spans of an instrumented process; layers that open now are traced."""
+    made = Spans()
+    instrumentation = otel.instrument(made.provider, MeterProvider(), ChannelLayerRegistry())
+    yield made
+    instrumentation.uninstrument()
+    made.provider.shutdown()
+
+
+@pytest.fixture
+def broker() -> Generator[TCPBroker]:
+    """A broker that layers reach by TCP."""
+    with TCPBroker() as made:
+        yield made
