@@ -255,8 +255,9 @@ class Channel:
     def take_confirm(self, tag: int, multiple: bool, nacked: bool) -> None:
         """The server has taken, or refused, what was published with the tag."""
         publishings = self._publishings
-        several = (known for known in list(publishings) if known <= tag)
-        for each in several if multiple else (tag,):
+        # They are there in the order of their tags.
+        several = itertools.takewhile(tag.__ge__, publishings) if multiple else (tag,)
+        for each in list(several):
             publishing = publishings.pop(each, None)
             if publishing is None:
                 continue

@@ -44,6 +44,8 @@ class Connection(asyncio.Protocol):
         self.frame_max = LARGEST_FRAME
         self.info: dict[str, Any] = {}
         """What the server tells of itself."""
+        self.release: tuple[int, ...] = ()
+        """The first numbers of RabbitMQ's version; empty: it is another server."""
         self.channels: dict[int, Channel] = {}
         self._loop = loop
         self._transport: asyncio.Transport | None = None

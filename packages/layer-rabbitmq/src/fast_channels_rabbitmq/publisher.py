@@ -14,9 +14,10 @@ from pamqp.encode import short_string
 
 from fast_channels.exceptions import BackendUnavailable, MessageTooLarge, PublishFailed
 from fast_channels.layers import Link, Publication
-from fast_channels_rabbitmq.batches import pack, split
+from fast_channels_rabbitmq.batches import MOST_TOPICS, pack, split
 from fast_channels_rabbitmq.channel import NOT_FOUND, Refused
 from fast_channels_rabbitmq.connection import Connection
+from fast_channels_rabbitmq.packing import INDEXED, Packing
 
 logger = logging.getLogger("fast_channels.rabbitmq")
 
@@ -47,6 +48,7 @@ class Publisher:
         self._patience = patience
         """Seconds that a send waits for a server that takes no messages."""
         self._addresses: dict[str, bytes] = {}
+        self._packing = Packing()
         self._unblocked: set[asyncio.Future[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         link.prepare = self._prepare
@@ -60,25 +62,32 @@ class Publisher:
             connection = await self.ready()
         channel = connection.first
         publishing = channel.publishing()
+        count, together, began = len(publications), True, 0.0
+        measured = count > 1 and connection.release < INDEXED
+        if measured:
+            together, began = self._packing.together(count), self._loop.time()
         tags: dict[int, range] = {}
         errors: dict[int, Exception] = {}
         data: list[bytes] = []
         limit, addresses = self._max_payload, self._addresses
-        for together in split(publications, limit) if len(publications) > 1 else _ALONE:
-            some = publications[together.start : together.stop]
+        most = MOST_TOPICS if together else 1
+        for part in split(publications, limit, most) if count > 1 else _ALONE:
+            some = publications[part.start : part.stop]
             key, properties, body = pack(some)
             if len(body) > limit:
-                errors[together.start] = MessageTooLarge(
+                errors[part.start] = MessageTooLarge(
                     f"{len(some[0].payload)} bytes were published, and max_payload is {limit}"
                 )
                 continue
             address = addresses.get(key) or self._address(key)
             tag, message = channel.message(publishing, address, properties, body)
-            tags[tag] = together
+            tags[tag] = part
             data.append(message)
         if data:
             connection.write(b"".join(data))
             await publishing.done
+            if measured:
+                self._packing.took(count, together, self._loop.time() - began)
         for tag in publishing.nacked:
             for index in tags[tag]:
                 errors[index] = BackendUnavailable(f"{connection.name} could not take the message")

@@ -110,8 +110,14 @@ async def connect(server: Server, seconds: float) -> Connection:
 
 async def _greet(connection: Connection, server: Server) -> None:
     start = await _said(connection, ProtocolHeader().marshal(), commands.Connection.Start)
-    connection.info = start.server_properties or {}
-    _check(server, connection.info)
+    info: dict[str, Any] = start.server_properties or {}
+    connection.info = info
+    if info.get("product") == "RabbitMQ":
+        told = str(info.get("version", ""))
+        connection.release = tuple(int(part) for part in told.split(".")[:2] if part.isdigit())
+        if connection.release < OLDEST:
+            oldest = ".".join(map(str, OLDEST))
+            raise BackendUnavailable(f"{server.name} is RabbitMQ {told}; {oldest} is the oldest")
     offered = str(start.mechanisms).split()
     mechanism = "EXTERNAL" if server.external else "PLAIN"
     if mechanism not in offered:
@@ -142,14 +148,6 @@ async def _said(connection: Connection, data: bytes, expected: type[Any]) -> Any
             f"not {expected.__name__}"
         )
     return answer
-
-
-def _check(server: Server, info: dict[str, Any]) -> None:
-    told = str(info.get("version", ""))
-    number = tuple(int(part) for part in told.split(".")[:2] if part.isdigit())
-    if info.get("product") == "RabbitMQ" and number < OLDEST:
-        oldest = ".".join(map(str, OLDEST))
-        raise BackendUnavailable(f"{server.name} is RabbitMQ {told}; {oldest} is the oldest")
 
 
 _OURSELVES: Final[dict[str, Any]] = {
