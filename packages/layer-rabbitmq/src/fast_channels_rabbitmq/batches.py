@@ -1,8 +1,9 @@
 """Many payloads in one message of the exchange.
 
 RabbitMQ's work is per message, not per byte, so what one call publishes to many topics travels
-together (where ``packing`` finds that faster): a message with one routing key for each topic, which comes once to each queue that is
-bound to any of them. The body tells the topics, and who gets it takes those that it wants.
+together (where ``packing`` finds that faster): a message with one routing key for each topic, which
+comes once to each queue that is bound to any of them. The body tells the topics, and who gets it
+takes those that it wants.
 
 A payload alone is the body as it is: so any client can publish to a group.
 """
