@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
-from fast_channels_rabbitmq import RabbitMQChannelLayer
+from fast_channels_rabbitmq import RabbitMQBackend, RabbitMQChannelLayer
+from fast_channels_rabbitmq.connection import Connection
+from fast_channels_rabbitmq.server import connect
+from fast_channels_rabbitmq.urls import parse_servers
 
+from .durable import Process, Processes
 from .servers import Node, running
 
 Make = Callable[..., RabbitMQChannelLayer]
@@ -62,3 +66,26 @@ async def make(prefix: str) -> AsyncGenerator[Make]:
             return made
 
         yield layer
+
+
+@pytest.fixture
+async def process(node: Node, prefix: str) -> AsyncGenerator[Processes]:
+    """Makes open backends that share an exchange and its streams, by the node's URL or another."""
+    async with AsyncExitStack() as stack:
+
+        async def opened(url: str | None = None) -> Process:
+            servers = parse_servers(url or node.url)
+            made = Process(RabbitMQBackend(servers, exchange=prefix))
+            stack.push_async_callback(made.backend.close)
+            await made.backend.open(made)
+            return made
+
+        yield opened
+
+
+@pytest.fixture
+async def connection(node: Node) -> AsyncGenerator[Connection]:
+    """A connection of somebody else."""
+    made = await connect(parse_servers(node.url)[0], 4.0)
+    yield made
+    await made.close()

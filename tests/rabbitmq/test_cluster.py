@@ -3,21 +3,17 @@
 import asyncio
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.waiting import read_until, send_when_back, soon
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels.layers import HistoryPolicy
-from fast_channels_rabbitmq import RabbitMQChannelLayer
 
 from .conftest import Make
+from .durable import KEPT, LAST, sent_once
 from .servers import Cluster
 
 GAP = {"type": "channels.gap", "group": "room"}
-LAST = {"type": "last"}
-KEPT = {"kept*": HistoryPolicy(keep=1_000, ttl=600.0)}
 pytestmark = [pytest.mark.long, pytest.mark.timeout(200)]  # two nodes take long to start
 
 
@@ -94,7 +90,7 @@ async def test_a_durable_group_misses_nothing_when_the_node_with_its_leader_goes
         async def send(many: int) -> None:
             nonlocal sent
             for _ in range(many):
-                await _sent_once(here, {"type": "n", "n": sent}, f"{sent}")
+                await sent_once(here, {"type": "n", "n": sent}, f"{sent}", 60.0)
                 sent += 1
 
         await send(10)
@@ -113,13 +109,3 @@ async def test_a_durable_group_misses_nothing_when_the_node_with_its_leader_goes
             assert came == [{"type": "n", "n": number} for number in range(sent)]
     finally:
         cluster.kill()
-
-
-async def _sent_once(layer: RabbitMQChannelLayer, message: dict[str, Any], known: str) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                await layer.group_send("kept", message, id=known)
-                return
-            except BackendUnavailable:
-                await asyncio.sleep(0.02)
