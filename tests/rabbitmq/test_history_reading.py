@@ -5,7 +5,7 @@ import os
 import time
 
 import pytest
-from tests.waiting import soon, until
+from tests.waiting import soon, turns, until
 
 from fast_channels.exceptions import BackendUnavailable, HistoryLost
 from fast_channels.layers import Append, Entry, Position
@@ -15,7 +15,8 @@ from fast_channels_rabbitmq.history.scanning import Scan
 from fast_channels_rabbitmq.history.streams import name_of, shard_of
 
 from .durable import Process, Processes, payloads, publish
-from .servers import Node
+from .proxy import proxied
+from .servers import PASSWORD, USER, Node
 
 
 def consumers(node: Node, stream: str) -> int:
@@ -81,6 +82,24 @@ async def test_a_page_has_what_was_sent_since_the_one_before(
         assert page.more
     found, _ = await one.pages(topic, place, 3)
     assert payloads(found) == [b"%d" % (number // 2) for number in range(20, 40)]
+
+
+async def test_a_following_page_has_what_was_sent_before_and_did_not_come_here_yet(
+    process: Processes, prefix: str, node: Node
+) -> None:
+    async with proxied(node.port) as proxy:
+        one, other = await process(proxy.url(f"{USER}:{PASSWORD}")), await process()
+        topic = f"{prefix}:h.room"
+        await one.publish_all(topic, Entry(b"first"), Entry(b"second"))
+        page = await soon(one.history.read(topic, None, 1))
+        assert (payloads(page.entries), page.more) == ([b"first"], True)
+        proxy.passing.clear()
+        await other.publish(topic, b"third")
+        following = asyncio.create_task(one.history.read(topic, page.position, 100))
+        await turns()
+        proxy.passing.set()
+        assert payloads((await soon(following)).entries) == [b"second", b"third"]
+        await one.backend.close()
 
 
 async def test_readers_at_one_place_do_not_share_what_is_ahead(
