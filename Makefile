@@ -12,7 +12,8 @@ RESUME ?=
 VENV := .venv
 SETUP := $(PYTHON) scripts/setup.py
 PYTEST := $(VENV)/bin/python -m pytest
-DOCS := test_readme.py test_blocks.py test_site.py
+# What takes long of tests/workspace; `make test` runs it, too.
+SLOW := test_readme.py test_site.py
 # The theme's word about its future is for who chooses a theme, not for who reads a build.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs
 
@@ -49,7 +50,7 @@ fuzz: tools ## give hostile input to all that brokers, clients and URLs can reac
 mutants: tools ## break backends, queues and layers in every way, show which clause of the kit notices
 	$(VENV)/bin/python -m tests.conformance.mutants
 
-check: lint types guards docs-check ## format, lint, types, guards, documentation; under a minute
+check: lint types guards ## format, lint, types, guards: what every commit passes, in under a minute
 
 lint: tools ## ruff: is it formatted, and does it break a rule
 	$(VENV)/bin/ruff format --check .
@@ -59,8 +60,8 @@ types: tools ## mypy and pyright, both strict, over every package
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pyright --warnings
 
-guards: tools ## import direction, import purity, versions, module sizes
-	$(PYTEST) -q tests/workspace $(addprefix --ignore tests/workspace/,$(DOCS))
+guards: tools ## import direction and purity, versions, module sizes, links and commands of pages
+	$(PYTEST) -q tests/workspace $(addprefix --ignore tests/workspace/,$(SLOW))
 
 screenshots: tools ## make the pictures of the documentation anew
 	@$(SETUP) browser
@@ -77,8 +78,8 @@ docs-serve: python ## show the documentation site while one writes
 	@$(SETUP) docs
 	$(MKDOCS) serve --livereload
 
-docs-check: tools ## run the documentation's blocks, look up its commands, links and tests, build its site
-	$(PYTEST) -q -n 2 --dist loadfile $(addprefix tests/workspace/,$(DOCS))
+docs-check: tools ## run the documentation's Python blocks and build its site, as `make test` does
+	$(PYTEST) -q -n 2 --dist loadfile $(addprefix tests/workspace/,$(SLOW))
 
 fmt: tools ## format the code and apply the safe fixes
 	$(VENV)/bin/ruff check --fix-only .

@@ -84,7 +84,7 @@ def need(there: bool, command: list[str], missing: object) -> None:
 def look_up(command: list[str]) -> None:
     """Raise ``UnknownCommand`` unless the command exists as it is written."""
     program, *rest = command
-    if program in FOREIGN or program == "make":  # test_readme looks up make's targets
+    if program in FOREIGN or program == "make":  # test_links looks up make's targets
         return
     if program == "pip":
         for wanted in [word for word in rest[1:] if not word.startswith("-")]:

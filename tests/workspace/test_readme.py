@@ -1,4 +1,4 @@
-"""What the documentation says is run: its Python blocks, its commands and its links.
+"""The documentation's Python blocks are run.
 
 Every block that is fenced as ``python`` runs in a process of its own, in an empty folder, with
 warnings as errors. A comment on the line before the fence changes that:
@@ -20,11 +20,9 @@ from pathlib import Path
 
 import pytest
 
-from .pages import FENCED, OTHER_PAGES, PAGES, ROOT, SHELLS, blocks_of, relative
+from .pages import PAGES, blocks_of, relative
 
-MAKE = re.compile(r"\bmake((?: +[^\s&|;]+)+)")
 EXAMPLES = "examples/"
-LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)[^)]*\)")
 
 
 class PageError(Exception):
@@ -70,15 +68,6 @@ def run(program: str, name: str, folder: Path) -> subprocess.CompletedProcess[st
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
 
 
-def make_targets_named(text: str) -> set[str]:
-    """Return the targets of every ``make`` in shell blocks and in code within the text."""
-    shell = [block.code for block in blocks_of(text) if block.language in SHELLS]
-    inline = re.findall(r"`([^`\n]+)`", FENCED.sub("", text))
-    code = re.sub(r"(^|\s)#.*", "", "\n".join([*shell, *inline]), flags=re.MULTILINE)
-    words = [word for arguments in MAKE.findall(code) for word in arguments.split()]
-    return {word for word in words if re.fullmatch(r"[a-z][a-z-]*", word)}
-
-
 PROGRAMS = [
     pytest.param(program, page.name, id=f"{relative(page)}:{line}")
     for page in PAGES
@@ -111,31 +100,15 @@ def test_a_python_block_runs(program: str, page: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("page", [*PAGES, *OTHER_PAGES], ids=relative)
-def test_a_make_command_exists(page: Path) -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
-    assert make_targets_named(page.read_text(encoding="utf-8")) <= targets
-
-
-@pytest.mark.parametrize("page", [*PAGES, *OTHER_PAGES], ids=relative)
-def test_a_link_into_the_repository_leads_somewhere(page: Path) -> None:
-    links = LINK.findall(page.read_text(encoding="utf-8"))
-    assert not [link for link in links if not (page.parent / link).exists()]
-
-
 # The reader itself, on a page of its own.
 
 PAGE = """\
-Text with `make one` and `make two THREE=4`, and no `makeshift`.
-
 ```python
 answer = 42
 ```
 
 ```sh
-ONE=1 make four PORT=9000   # make of that what you like
-echo done && make -j2 five
+echo done
 ```
 
 <!-- continues -->
@@ -157,11 +130,11 @@ print("alone")
 
 def test_blocks_that_continue_are_one_program_whose_lines_are_the_pages(tmp_path: Path) -> None:
     programs = programs_of(PAGE)
-    assert list(programs) == [14, 24]
-    done = run(programs[14], "page.md", tmp_path)
+    assert list(programs) == [11, 21]
+    done = run(programs[11], "page.md", tmp_path)
     assert done.returncode == 1
-    assert 'page.md", line 15, in <module>' in done.stderr
-    assert run(programs[24], "page.md", tmp_path).stdout == "alone\n"
+    assert 'page.md", line 12, in <module>' in done.stderr
+    assert run(programs[21], "page.md", tmp_path).stdout == "alone\n"
 
 
 def test_a_warning_in_a_block_is_an_error(tmp_path: Path) -> None:
@@ -172,10 +145,6 @@ def test_a_warning_in_a_block_is_an_error(tmp_path: Path) -> None:
 def test_a_comment_that_is_not_understood_fails(note: str) -> None:
     with pytest.raises(PageError, match="line 3"):
         programs_of(f"<!-- {note} -->\n```python\npass\n```\n")
-
-
-def test_make_targets_are_found_where_commands_stand() -> None:
-    assert make_targets_named(PAGE) == {"one", "two", "four", "five"}
 
 
 def test_files_of_a_page_with_tests_run_together_and_not_as_programs() -> None:
