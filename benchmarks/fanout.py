@@ -16,11 +16,11 @@ its objects scattered in memory, and pays a third for that.
 import asyncio
 import gc
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 from benchmarks.processes import OURS, in_turns, peers
+from benchmarks.sides.bare import Box
 from benchmarks.table import Row, compare
 from benchmarks.worker import MESSAGE, Score, work
 
@@ -45,32 +45,6 @@ def rows() -> Iterator[Row]:
         goal = 40 if loop == "uvloop" else None
         case = f"N=1,000, fast-channels 1.1, {loop}"
         yield compare("fanout", case, ours["rate"], theirs["rate"], "/s", at_least=goal)
-
-
-class Box:
-    """The bare loop's mailbox."""
-
-    __slots__ = ("queue", "waiter")
-
-    def __init__(self) -> None:
-        self.queue: deque[Any] = deque()
-        self.waiter: asyncio.Future[None] | None = None
-
-    def put(self, message: Any) -> None:
-        """Take the message and wake the reader."""
-        self.queue.append(message)
-        waiter = self.waiter
-        if waiter is not None:
-            self.waiter = None
-            waiter.set_result(None)
-
-
-async def receive_bare(box: Box) -> Any:
-    """Wait for the box's next message."""
-    while not box.queue:
-        box.waiter = asyncio.get_running_loop().create_future()
-        await box.waiter
-    return box.queue.popleft()
 
 
 class Side:
@@ -120,7 +94,7 @@ def bare_side(members: int) -> Side:
             box.put(MESSAGE)
         await asyncio.sleep(0)
 
-    return Side(boxes, receive_bare, publish)
+    return Side(boxes, Box.get, publish)
 
 
 async def layer_side(members: int) -> Side:

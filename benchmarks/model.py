@@ -18,6 +18,14 @@ from typing import Final
 from benchmarks.results import Result
 
 BROKERS: Final = ("redis", "nats", "postgres", "rabbitmq")
+TITLES: Final = {
+    "memory": "one process",
+    "redis": "Redis",
+    "postgres": "PostgreSQL",
+    "rabbitmq": "RabbitMQ",
+    "nats": "NATS",
+}
+"""What tables and plots call them, and the memory layer."""
 WAKE_ALL: Final = ("postgres",)
 """PostgreSQL gives every notification of a database to every session that listens there."""
 

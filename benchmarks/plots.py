@@ -21,13 +21,6 @@ from PIL import Image
 from benchmarks import model
 from benchmarks.results import Result, Row, read
 
-BROKERS: Final = {
-    "memory": "one process",
-    "redis": "Redis",
-    "postgres": "PostgreSQL",
-    "rabbitmq": "RabbitMQ",
-    "nats": "NATS",
-}
 COLOURS: Final = {
     "ours": "#1769aa",
     "history": "#7db3dd",
@@ -86,7 +79,7 @@ def kind(result: Result, row: Row) -> str:
 def sorted_rows(result: Result, scenario: str, measure: str) -> list[Row]:
     """Return the rows that have the measure, by broker, in the order of the sides."""
     names = [side["name"] for side in result.sides]
-    order = list(BROKERS)
+    order = list(model.TITLES)
     rows = [row for row in result.of(scenario) if row.measures.get(measure)]
     return sorted(
         rows, key=lambda r: (order.index(result.side(r.side)["broker"]), names.index(r.side))
@@ -122,7 +115,7 @@ def bars(
             axes.plot([min(values), max(values)], [place, place], color="#30343a", linewidth=1)
             text = f" {number(middle)}" + (f", lost {row.lost:.0%}" if lossy else "")
             axes.text(max(*values, middle), place, text, va="center", fontsize=8)
-            labels.append(f"{BROKERS[side['broker']]} · {side['label']}")
+            labels.append(f"{model.TITLES[side['broker']]} · {side['label']}")
             places.append(place)
             place += 1
         axes.set_yticks(places, labels)
@@ -166,7 +159,7 @@ def curves(
         for panel, broker in zip(panels, brokers, strict=False):
             sides = dict.fromkeys(r.side for r in rows if result.side(r.side)["broker"] == broker)
             one_panel(panel, result, [[r for r in rows if r.side == s] for s in sides], measure)
-            panel.set_title(BROKERS[broker], loc="left", fontsize=9)
+            panel.set_title(model.TITLES[broker], loc="left", fontsize=9)
             panel.set_xscale("log")
             if logarithmic:
                 panel.set_yscale("log")
@@ -226,7 +219,7 @@ def burst(result: Result) -> Any:
         axes.barh(
             place, 1 - part, left=part, color="#e9c46a" if row.told else "#c1121f", height=0.78
         )
-        labels.append(f"{BROKERS[side['broker']]} · {side['label']}")
+        labels.append(f"{model.TITLES[side['broker']]} · {side['label']}")
     axes.set_yticks(range(len(rows)), labels)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
@@ -262,7 +255,9 @@ def growth(result: Result) -> Any:
                 model.needs(costs, 0.0, model.workloads(count * each)[index], count).broker
                 for count in counts
             ]
-            panel.plot(counts, loads, marker="o", markersize=3, label=BROKERS[broker], color=colour)
+            panel.plot(
+                counts, loads, marker="o", markersize=3, label=model.TITLES[broker], color=colour
+            )
         panel.axhline(1.0, color="#c1121f", linewidth=1, linestyle=":")
         panel.set_xscale("log")
         panel.set_yscale("log")

@@ -10,44 +10,31 @@ import os
 from typing import Any
 
 from benchmarks.apps import Application
+from benchmarks.sides.apps import consumer
 
 URL = os.environ.get("BENCH_REDIS_URL", "")
 
 
 def ours() -> Application:
     """Return the consumer of ``benchmarks.apps.chat`` on our Redis layer."""
-    consumer = importlib.import_module("fast_channels.consumer.websocket")
+    websocket = importlib.import_module("fast_channels.consumer.websocket")
     layers = importlib.import_module("fast_channels.layers")
     redis = importlib.import_module("fast_channels_redis")
-    return chat(consumer.AsyncJsonWebsocketConsumer, layers, redis.RedisChannelLayer)
+    return chat(websocket.AsyncJsonWebsocketConsumer, layers, redis.RedisChannelLayer)
 
 
 def fast_channels() -> Application:
     """Return the same consumer on fast-channels 1.1 and its Redis pub/sub layer."""
-    consumer = importlib.import_module("fast_channels.consumer.websocket")
+    websocket = importlib.import_module("fast_channels.consumer.websocket")
     layers = importlib.import_module("fast_channels.layers")
     redis = importlib.import_module("fast_channels.layers.redis")
-    return chat(consumer.AsyncJsonWebsocketConsumer, layers, redis.RedisPubSubChannelLayer)
+    return chat(websocket.AsyncJsonWebsocketConsumer, layers, redis.RedisPubSubChannelLayer)
 
 
 def chat(base: Any, layers: Any, layer: Any) -> Application:
     """Return a consumer that broadcasts every frame through its group."""
     layers.register_channel_layer("default", layer(hosts=[URL]))
-
-    class Chat(base):  # type: ignore[misc]  # whichever is installed
-        channel_layer_alias = "default"
-        groups = ["room"]  # noqa: RUF012  # as users write it
-
-        async def receive_json(self, content: Any, **kwargs: Any) -> None:
-            await self.channel_layer.group_send(
-                "room", {"type": "chat.message", "text": content["text"]}
-            )
-
-        async def chat_message(self, event: Any) -> None:
-            await self.send_json({"text": event["text"]})
-
-    application: Application = Chat.as_asgi()
-    return application
+    return consumer(base)
 
 
 def django_channels() -> Application:
@@ -59,20 +46,7 @@ def django_channels() -> Application:
     )
     importlib.import_module("django").setup()
     base: Any = importlib.import_module("channels.generic.websocket").AsyncJsonWebsocketConsumer
-
-    class Chat(base):  # type: ignore[misc]  # Django Channels is in an environment of its own
-        groups = ["room"]  # noqa: RUF012  # as users write it
-
-        async def receive_json(self, content: Any, **kwargs: Any) -> None:
-            await self.channel_layer.group_send(
-                "room", {"type": "chat.message", "text": content["text"]}
-            )
-
-        async def chat_message(self, event: Any) -> None:
-            await self.send_json({"text": event["text"]})
-
-    application: Application = Chat.as_asgi()
-    return application
+    return consumer(base)
 
 
 def litestar() -> Application:

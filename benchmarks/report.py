@@ -25,13 +25,6 @@ IMAGES: Final = ROOT / "docs" / "images" / "performance"
 MARKED: Final = re.compile(
     r"(?P<begin><!-- figures: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end of figures -->)", re.DOTALL
 )
-BROKERS: Final = {
-    "memory": "one process",
-    "redis": "Redis",
-    "postgres": "PostgreSQL",
-    "rabbitmq": "RabbitMQ",
-    "nats": "NATS",
-}
 ACROSS: Final = "N=100, at most 50 undelivered"
 BUSY: Final = 1.25
 """Load for each core, above which a figure says little; the run's own processes make up to 1."""
@@ -100,7 +93,7 @@ def summary(result: Result) -> str:
         "| broker | " + " | ".join(heading for heading, *_ in SUMMARY) + " |",
         "|---" * (1 + len(SUMMARY)) + "|",
     ]
-    for broker, name in BROKERS.items():
+    for broker, name in model.TITLES.items():
         shown = [
             cell(own_row(result, broker, *where), measure, 1.0) for _, *where, measure in SUMMARY
         ]
@@ -195,7 +188,7 @@ def table(
                 continue  # it has no such figure: no broker, for example
             shown = [cell(own.get(case), measure, scale) for case in columns]
             name = f"**{side['label']}**" if side["role"] == "ours" else side["label"]
-            lines.append(f"| {BROKERS[side['broker']]} | {name} | " + " | ".join(shown) + " |")
+            lines.append(f"| {model.TITLES[side['broker']]} | {name} | " + " | ".join(shown) + " |")
         return "\n".join(lines)
 
     return made
@@ -232,7 +225,7 @@ def burst(result: Result) -> str:
         side = result.side(row.side)
         name = f"**{side['label']}**" if side["role"] == "ours" else side["label"]
         told = row.told if row.lost else "nothing was lost"
-        line = f"| {BROKERS[side['broker']]} | {name} | {part:.1%} | {told or 'nobody'} |"
+        line = f"| {model.TITLES[side['broker']]} | {name} | {part:.1%} | {told or 'nobody'} |"
         lines.append(line)
     return "\n".join(lines)
 
@@ -258,7 +251,7 @@ def lines_of_model(result: Result) -> str:
         if found := model.costs(result, broker):
             parts = (found.broker.fixed, found.broker.each, found.python.fixed, found.python.each)
             shown = " | ".join(f"{number(part)} µs" for part in parts)
-            lines.append(f"| {BROKERS[broker]} | {shown} |")
+            lines.append(f"| {model.TITLES[broker]} | {shown} |")
     frame, memory = model.frame(result), model.memory(result)
     if frame is not None and memory is not None:
         lines += [
@@ -287,7 +280,9 @@ def predictions(result: Result) -> str:
                 needs = model.needs(found, frame, workload, processes)
                 each = number(needs.python / processes)
                 what = f"{workload.name} | {workload.messages:,.0f} | {heard:.3g}"
-                lines.append(f"| {what} | {BROKERS[broker]} | {number(needs.broker)} | {each} |")
+                lines.append(
+                    f"| {what} | {model.TITLES[broker]} | {number(needs.broker)} | {each} |"
+                )
     if memory := model.memory(result):
         held = memory * connections / processes / 2**20
         lines += ["", f"Memory of each process for its idle connections: {held:,.0f} MiB."]

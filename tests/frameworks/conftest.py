@@ -1,27 +1,15 @@
 """What the tests under real servers share: uvicorn on a free port, in this process."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
-import uvloop
+from tests.both_ways import in_place as in_place
+from tests.both_ways import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.serving import Serve, serving
 from tests.serving import server_log as server_log
 
 from fast_channels.layers import InMemoryChannelLayer
 from fast_channels.layers.registry import channel_layers
-
-
-def pytest_asyncio_loop_factories(config: Any, item: Any) -> dict[str, Callable[[], Any]]:
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-
-
-@pytest.fixture(autouse=True, params=[True, False], ids=["in-place", "woken"])
-def in_place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether handlers are started in place."""
-    monkeypatch.setenv("FAST_CHANNELS_IN_PLACE", "1" if request.param else "0")
-    return bool(request.param)
 
 
 @pytest.fixture

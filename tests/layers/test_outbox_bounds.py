@@ -6,12 +6,21 @@ import pytest
 
 from fast_channels.exceptions import BackendUnavailable, LayerClosed
 
-from .backends import Make, layers
+from .backends import Layer, Make, layers
 from .clock import virtual_time
 from .sends import batches, blocked, send
 from .waiting import message, numbers, receive, soon, turns
 
 MIB = 1_048_576
+
+
+async def full(layer: Layer) -> "list[asyncio.Task[None]]":
+    """Return sends: one in flight, one that fills the outbox, and three that wait for room."""
+    sends = [await blocked(layer), send(layer, "group", 1, data=b"x" * 17 * MIB)]
+    await turns()
+    sends += [send(layer, "group", n) for n in range(2, 5)]
+    await turns()
+    return sends
 
 
 @virtual_time
@@ -59,11 +68,7 @@ async def test_a_send_succeeds_again_once_the_broker_answers_again() -> None:
 async def test_a_full_outbox_makes_senders_wait_and_drops_nothing() -> None:
     async with layers() as make:
         layer = make(max_message_size=20 * MIB)
-        first = await blocked(layer)
-        large = send(layer, "group", 1, data=b"x" * 17 * MIB)
-        await turns()
-        late = [send(layer, "group", n) for n in range(2, 5)]
-        await turns()
+        first, large, *late = await full(layer)
         assert not any(each.done() for each in (first, large, *late))
         layer.backend.may_publish.set()
         await soon(asyncio.gather(first, large, *late))
@@ -76,11 +81,7 @@ async def test_a_full_outbox_makes_senders_wait_and_drops_nothing() -> None:
 async def test_a_sender_cancelled_while_it_waits_for_room_is_forgotten() -> None:
     async with layers() as make:
         layer = make(max_message_size=20 * MIB)
-        first = await blocked(layer)
-        large = send(layer, "group", 1, data=b"x" * 17 * MIB)
-        await turns()
-        late = [send(layer, "group", n) for n in range(2, 5)]
-        await turns()
+        first, large, *late = await full(layer)
         late[0].cancel()
         late[2].cancel()
         await turns()

@@ -125,7 +125,7 @@ class OpenFrames:
         self, topic: str, node: str, seq: int, prev: int, body: bytes, flags: int = 0
     ) -> bytes:
         """Return the payload of one frame; the topic is not part of it."""
-        return pack_frame(flags, Frame(node, seq, prev, time.time(), body))
+        return encode_frame(node, seq, prev, body, flags)
 
     def decode(self, topic: str, payload: bytes) -> tuple[int, Frame]:
         """Return the flags and the frame; raises ``FrameError``."""

@@ -14,6 +14,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers.backoff import reconnect_delays
+from fast_channels.layers.loops import EARLY
 
 TICK: Final = 0.4
 """Seconds between two looks at a connection."""
@@ -165,7 +166,7 @@ class Link(Generic[C]):
                 raise BackendUnavailable(f"{self._problem}; nothing was sent")
             waiter = self._loop.create_future()
             self._waiters.add(waiter)
-            timer = self._loop.call_later(min(left, 60.0) + 0.001, _resolve, waiter)
+            timer = self._loop.call_later(min(left, 60.0) + EARLY, _resolve, waiter)
             try:
                 await waiter
             finally:

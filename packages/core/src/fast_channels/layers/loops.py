@@ -1,9 +1,12 @@
-"""One event loop has something done by another, in whichever thread that runs."""
+"""Event loops: how exactly they keep time, and how one has something done by another."""
 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final
+
+EARLY: Final = 0.001
+"""Seconds by which a timer may fire before its time: loops round their clocks."""
 
 LOOK_AGAIN: Final = 0.1
 """Seconds between two looks whether the other loop is still there to answer."""

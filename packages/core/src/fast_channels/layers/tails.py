@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from fast_channels.layers.loops import EARLY
 from fast_channels.layers.sequence import TOPICS_REMEMBERED
 
 TAIL_SECONDS: Final = 5.0
@@ -49,7 +50,7 @@ class Tails:
 
     def _tick(self) -> None:
         self._timer = None
-        now = self._loop.time() + 0.001  # loops round their clocks
+        now = self._loop.time() + EARLY
         quiet: list[str] = []
         while self._deadlines:
             topic, deadline = next(iter(self._deadlines.items()))

@@ -9,6 +9,8 @@ import asyncio
 from types import TracebackType
 from typing import Any
 
+from fast_channels.layers.loops import EARLY
+
 
 class TimeLimit:
     """Used as ``with limit(seconds):`` inside a task, by one task at a time.
@@ -84,7 +86,7 @@ class TimeLimit:
         self._timer = None
         if self._task is None:
             return
-        if self._loop.time() < self._deadline - 0.001:  # loops round their clocks
+        if self._loop.time() < self._deadline - EARLY:
             self._arm()
         else:
             self._expired = True

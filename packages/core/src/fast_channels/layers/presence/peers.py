@@ -9,6 +9,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from fast_channels.layers.loops import EARLY
+
 DEPARTED_REMEMBERED: Final = 1_024
 """Nodes that said goodbye, of which something late may still come."""
 
@@ -74,7 +76,7 @@ class Peers:
 
     def _look(self) -> None:
         self._timer = None
-        now = self._loop.time() + 0.001  # loops round their clocks
+        now = self._loop.time() + EARLY
         gone: list[str] = []
         while self._deadlines:
             node, deadline = next(iter(self._deadlines.items()))

@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
+from fast_channels.layers.loops import EARLY
 from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.presence.wire import Change, GroupState, Members
 
@@ -176,7 +177,7 @@ class Roster:
 
     def _end_holds(self) -> None:
         self._timer = None
-        now = self._loop.time() + 0.001  # loops round their clocks
+        now = self._loop.time() + EARLY
         while self._held:
             channel, deadline = next(iter(self._held.items()))
             if deadline > now:
