@@ -167,3 +167,20 @@ async def test_a_closed_layer_leaves_no_queue_of_its_own(
     assert len(own) == 1
     await layer.close()
     await until(lambda: not any(name in node.queues() for name in own))
+
+
+@pytest.mark.parametrize("missing", ["configure", "read"])
+async def test_a_worker_who_may_not_is_told_and_others_of_its_process_go_on(
+    node: Node, make: Make, prefix: str, missing: str
+) -> None:
+    allowed = dict.fromkeys(("configure", "write", "read"), ".*")
+    allowed[missing] = f"^{prefix}($|[.]|:q.allowed)"
+    layer = make(await asyncio.to_thread(node.user, f"{prefix}-{missing}", **allowed))
+    if missing == "read":
+        await make(node.url).send("denied", {"type": "job"})
+    working = asyncio.create_task(layer.receive("allowed"))
+    text = f"queue '{prefix}:q.denied' in vhost '/' refused.*needs the permission to {missing}"
+    with pytest.raises(BackendUnavailable, match=text):
+        await soon(layer.receive("denied"))
+    await layer.send("allowed", {"type": "job"})
+    assert await soon(working) == {"type": "job"}

@@ -110,7 +110,7 @@ class Channel:
         """
         reply: asyncio.Future[Frame | Delivery] = self._loop.create_future()
         if self.ended is not None:
-            reply.set_exception(_copy(self.ended))
+            reply.set_exception(copy_of(self.ended))
             return reply
         for method in methods:
             if method.synchronous and not getattr(method, "nowait", False):
@@ -125,7 +125,7 @@ class Channel:
         reply: asyncio.Future[Frame | Delivery] = self._loop.create_future()
         reply.add_done_callback(retrieve)
         if self.ended is not None:
-            reply.set_exception(_copy(self.ended))
+            reply.set_exception(copy_of(self.ended))
         else:
             self._replies.append(reply)
             self.connection.write(frames)
@@ -149,7 +149,7 @@ class Channel:
         publishing = Publishing(self._loop, mark)
         publishing.done.add_done_callback(retrieve)
         if self.ended is not None:
-            publishing.done.set_exception(_copy(self.ended))
+            publishing.done.set_exception(copy_of(self.ended))
         return publishing
 
     def message(
@@ -193,7 +193,7 @@ class Channel:
         publishings, self._publishings = self._publishings, {}
         for publishing in publishings.values():
             if not publishing.done.done():
-                publishing.done.set_exception(_copy(cause))
+                publishing.done.set_exception(copy_of(cause))
 
     def close(self) -> None:
         """Nothing comes of the channel any more; the server lets go of it when it reads that."""
@@ -212,7 +212,7 @@ class Channel:
         replies, self._replies = self._replies, deque()
         for reply in replies:
             if not reply.done():
-                reply.set_exception(_copy(cause))
+                reply.set_exception(copy_of(cause))
         self.fail_publishings(cause)
         if self.on_ended is not None:
             self.on_ended(cause)
@@ -325,7 +325,7 @@ def refusal(name: str, close: commands.Channel.Close | commands.Connection.Close
     return error
 
 
-def _copy(error: Exception) -> Exception:
+def copy_of(error: Exception) -> Exception:
     """Return an exception of its own for each who waits: tracebacks grow on a shared one."""
     copy = type(error)(*error.args)
     copy.__dict__.update(error.__dict__)

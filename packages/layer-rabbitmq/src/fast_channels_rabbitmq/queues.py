@@ -17,7 +17,7 @@ from pamqp.encode import short_string
 
 from fast_channels.exceptions import BackendUnavailable, ChannelFull, MessageTooLarge
 from fast_channels.layers import Link, reconnect_delays
-from fast_channels_rabbitmq.channel import ACCESS_REFUSED, Channel, Delivery, Refused
+from fast_channels_rabbitmq.channel import ACCESS_REFUSED, Channel, Delivery, Refused, copy_of
 from fast_channels_rabbitmq.connection import Connection
 from fast_channels_rabbitmq.publisher import Publisher, address_of
 from fast_channels_rabbitmq.registry import Registry
@@ -103,9 +103,11 @@ class Takers:
     def fail(self, cause: Exception) -> None:
         """Nobody gets anything from here any more."""
         waiting, self._waiting = self._waiting, {}
-        for _, taker in waiting.values():
+        for queue, taker in waiting.values():
             if not taker.done():
-                taker.set_exception(BackendUnavailable(f"{cause}"))
+                # One that may not read its queue ends the channel for all of them.
+                own = isinstance(cause, Refused) and f"'{queue}'" in str(cause)
+                taker.set_exception(copy_of(cause) if own else BackendUnavailable(f"{cause}"))
 
     def _came(self, delivery: Delivery) -> None:
         job = RabbitMQJob(self.channel, delivery)
