@@ -1,6 +1,7 @@
 """RabbitMQ nodes of our own: on free ports, in temporary folders, to be killed and frozen."""
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -203,6 +204,21 @@ class Node:
             f'rabbit_auth_backend_internal:set_permissions(<<"{name}">>, {binaries}).'
         )
         return f"amqp://{name}:{PASSWORD}@{self.address}"
+
+    def virtual_host(self, name: str) -> None:
+        """Make a virtual host in which our user may everything."""
+        host, user = f'<<"{name}">>', f'<<"{USER}">>'
+        self.ask(
+            f"rabbit_vhost:add({host}, {user}), rabbit_auth_backend_internal:set_permissions("
+            f'{user}, {host}, <<".*">>, <<".*">>, <<".*">>, {user}).'
+        )
+
+    def heartbeats(self) -> list[int]:
+        """Return the seconds between two heartbeats of each connection."""
+        told = self.ask(
+            "[{T} || [{timeout, T}] <- rabbit_networking:connection_info_all([timeout])]."
+        )
+        return [int(each) for each in re.findall(r"\d+", told)]
 
     def delete_queues(self, beginning: str) -> None:
         """Whatever queues begin so are deleted, as an operator would."""

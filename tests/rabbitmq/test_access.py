@@ -48,6 +48,27 @@ async def test_a_wrong_password_or_virtual_host_is_told(node: Node, make: Make) 
     assert "vhost 'elsewhere' refused: NOT_ALLOWED - vhost elsewhere not found" in text
 
 
+async def test_virtual_hosts_have_nothing_in_common(node: Node, make: Make, prefix: str) -> None:
+    await asyncio.to_thread(node.virtual_host, f"{prefix}/one")
+    layers = (
+        make(node.url),
+        make(f"{node.url}/{prefix}%2Fone"),
+        make(node.url, vhost=f"{prefix}/one"),
+    )
+    rooms = [await member(layer) for layer in layers]
+    for number in (0, 1):
+        await layers[number].group_send("room", {"type": "hello", "n": number})
+        await layers[number].group_send("room", LAST)
+    for layer, room, number in zip(layers, rooms, (0, 1, 1), strict=True):
+        assert await read_until(layer, room, LAST) == [{"type": "hello", "n": number}]
+
+
+async def test_the_heartbeat_that_is_asked_for_is_agreed_on(node: Node, make: Make) -> None:
+    await make(f"{node.url}?heartbeat=7").open()
+    await make(node.url, heartbeat=11).open()
+    assert {7, 11} <= set(await asyncio.to_thread(node.heartbeats))
+
+
 async def test_a_host_that_is_no_rabbitmq_is_told(make: Make) -> None:
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n")
