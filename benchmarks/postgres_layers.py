@@ -16,86 +16,62 @@ process, the server's where it says so.
 The floor is ``sides.drivers.AsyncpgBatched``: one prepared statement for each batch of 64.
 """
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from statistics import median
 
-from tests.postgres.servers import running
-
-from benchmarks.processes import OURS, in_turns, install
+from benchmarks.layers_compared import Figures, alone, take, worker
+from benchmarks.processes import in_turns
+from benchmarks.servers import running
 from benchmarks.table import Row, compare
-from benchmarks.table import measure as text
 
-CHANNELS = ("channels-postgres>=1.1.4,<2", "psycopg[binary]")
-LITESTAR = ("litestar>=2.25,<3", "asyncpg", "msgspec")
+BEHIND = 20_000
 
 
 def rows() -> Iterator[Row]:
     """Yield a row for each comparison."""
-    pythons = {
-        "litestar": install("litestar-postgres", *LITESTAR),
-        "channels": install("channels-postgres", *CHANNELS),
-    }
-    with server() as (port, pid):
+    with running("postgres") as broker:
 
-        def take(case: str, *sides: str) -> list[dict[str, list[float]]]:
-            return in_turns(
-                *((pythons.get(s, OURS), "postgres_worker", "uvloop", s, case, port) for s in sides)
-            )
+        def measured(case: str, *sides: str, options: tuple[object, ...] = ()) -> list[Figures]:
+            names = (f"postgres/{side}" for side in sides)
+            return take(broker.url, case, *names, options=options)
 
-        def cases(*names: str) -> list[dict[str, list[float]]]:
-            worker = (OURS, "postgres_worker", "uvloop", "ours")
-            return in_turns(*((*worker, name, port) for name in names))
+        def ours_in(*cases: tuple[object, ...]) -> list[Figures]:
+            ways = (worker(broker.url, str(case), "postgres/ours", *more) for case, *more in cases)
+            return in_turns(*ways)
 
-        ours, floor = take("one_group", "ours", "floor")
+        ours, floor = measured("send", "ours", "floor")
         rate = ours["rate"]
         yield compare("postgres", "one group, floor", rate, floor["rate"], "/s", at_least=0.25)
-        yield alone("one group, CPU", ours["cpu"], 15)
-        ours, channels, litestar = take("one_reader", "ours", "channels", "litestar")
+        yield alone("postgres", "one group, CPU", median(ours["cpu"]), "us", 15)
+        ours, channels, litestar = measured("send_with_reader", "ours", "channels", "litestar")
         rate, other = ours["rate"], channels["rate"]
         yield compare("postgres", "one group, channels_postgres", rate, other, "/s", at_least=5)
         other = litestar["rate"]
         yield compare("postgres", "one group, Litestar", rate, other, "/s", at_least=100)
-        four, one = cases("four_processes", "one_group")
+        four, one = ours_in(("processes",), ("send",))
         case = "four processes, one process"
         yield compare("postgres", case, four["rate"], one["rate"], "/s", at_least=1)
         yield compare("postgres", f"{case}, CPU", four["cpu"], one["cpu"], "us")
-        ours, floor = take("many_groups", "ours", "floor")
-        yield alone("many groups, CPU", ours["cpu"], 15)
+        ours, floor = measured("send", "ours", "floor", options=(64,))
+        yield alone("postgres", "many groups, CPU", median(ours["cpu"]), "us", 15)
         yield compare("postgres", "many groups, floor", ours["rate"], floor["rate"], "/s")
-        many, few = cases("many_thousand_groups", "hundred_groups")
+        many, few = ours_in(("many_groups", 10_000), ("many_groups", 100))
         case = "10,000 groups, 100 groups, CPU"
         yield compare("postgres", case, many["cpu"], few["cpu"], "us", at_most=2)
-        durable, ours, floor = take("one_group", "durable", "ours", "durable_floor")
+        durable, ours, floor = measured("send", "durable", "ours", "durable_floor")
         case = "durable group, floor"
         yield compare("postgres", case, durable["rate"], floor["rate"], "/s", at_least=0.25)
         case = "durable group, other group, CPU"
         yield compare("postgres", case, durable["cpu"], ours["cpu"], "us")
-        durable, ours = take("many_groups", "durable", "ours")
+        durable, ours = measured("send", "durable", "ours", options=(64,))
         case = "many durable groups, other groups"
         yield compare("postgres", case, durable["rate"], ours["rate"], "/s")
-        [replay] = take("replay", "durable")
-        middle = median(replay["rate"])
-        yield Row("postgres", "replay", text(middle, "/s"), "-", middle, " /s")
-        yield alone("replay, CPU", replay["cpu"], 15)
-        ours, plain = take("lone", "ours", "plain")
+        [replay] = measured("resume", "durable", options=(BEHIND,))
+        yield alone("postgres", "replay", median(replay["rate"]), "/s")
+        yield alone("postgres", "replay, CPU", median(replay["cpu"]), "us", 15)
+        ours, plain = measured("lone", "ours", "plain")
         case = "lone send, p50, asyncpg"
         yield compare("postgres", case, ours["p50"], plain["p50"], "us", at_most=1.3)
-        worker = (OURS, "postgres_worker", "uvloop", "ours", "group_of", port, pid)
-        many, one = in_turns((*worker, 1_000), (*worker, 1))
+        many, one = ours_in(("group_of", broker.pid, 1_000), ("group_of", broker.pid, 1))
         case = "server's CPU, 1,000 members, one"
         yield compare("postgres", case, many["cpu"], one["cpu"], "us", at_most=1.3)
-
-
-def alone(case: str, values: list[float], limit: float) -> Row:
-    """Return the row of a figure that is compared with nothing."""
-    middle = median(values)
-    return Row("postgres", case, text(middle, "us"), "-", middle, " us", at_most=limit)
-
-
-@contextmanager
-def server() -> Generator[tuple[int, int], None, None]:
-    """A server of our own for the time of the ``with``; yields its port and its process id."""
-    with running("trust", max_connections="200") as own:  # Litestar connects for each message
-        assert own.process is not None
-        yield own.port, own.process.pid

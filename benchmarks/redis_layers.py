@@ -20,79 +20,58 @@ Python process.
 The floor is ``sides.compared.Floor``: what two bare protocols over hiredis do.
 """
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from statistics import median
 
-from benchmarks.processes import OURS, in_turns, install
+from benchmarks.layers_compared import Figures, alone, take
 from benchmarks.servers import running
 from benchmarks.table import Row, compare
-from benchmarks.table import measure as text
 
-WANTED = {
-    "channels-redis": ("channels-redis>=4.3,<5", "hiredis"),
-    "litestar": ("litestar[redis]>=2.25,<3", "hiredis"),
-}
 PEERS = {
     "litestar_bytes": "Litestar's bytes",
     "litestar": "Litestar, decoded",
     "channels": "channels_redis pub/sub",
     "channels_core": "channels_redis core",
 }
+KEPT = 9_984
 
 
 def rows() -> Iterator[Row]:
     """Yield a row for each comparison."""
-    channels, litestar = (install(peer, *wanted) for peer, wanted in WANTED.items())
-    pythons = {"channels": channels, "channels_core": channels}
-    pythons |= dict.fromkeys(("litestar", "litestar_bytes"), litestar)
-    with redis_server() as port:
+    with running("redis") as broker:
 
-        def take(case: str, *sides: str) -> list[dict[str, list[float]]]:
-            return in_turns(
-                *((pythons.get(s, OURS), "redis_worker", "uvloop", s, case, port) for s in sides)
-            )
+        def measured(case: str, *sides: str, options: tuple[object, ...] = ()) -> list[Figures]:
+            names = (f"redis/{side}" for side in sides)
+            return take(broker.url, case, *names, options=options)
 
-        ours, floor, theirs, other = take("one_group", "ours", "floor", "channels", "litestar")
+        ours, floor, theirs, other = measured("send", "ours", "floor", "channels", "litestar")
         yield compare("redis", "one group, floor", ours["rate"], floor["rate"], "/s", at_least=0.5)
         yield compare(
             "redis", "one group, channels_redis", ours["rate"], theirs["rate"], "/s", at_least=5
         )
         yield compare("redis", "one group, Litestar", ours["rate"], other["rate"], "/s", at_least=2)
-        yield alone("one group, CPU", ours["cpu"], 12)
-        ours, floor = take("many_groups", "ours", "floor")
-        yield alone("many groups, CPU", ours["cpu"], 25)
+        yield alone("redis", "one group, CPU", median(ours["cpu"]), "us", 12)
+        ours, floor = measured("send", "ours", "floor", options=(64,))
+        yield alone("redis", "many groups, CPU", median(ours["cpu"]), "us", 25)
         yield compare("redis", "many groups, CPU, floor", ours["cpu"], floor["cpu"], "us")
-        ours, *theirs = take("two_processes", "ours", *PEERS)
-        for name, peer, least in zip(PEERS.values(), theirs, (1, 1, 3, 3), strict=True):
+        ours, *others = measured("two_processes", "ours", *PEERS)
+        for name, peer, least in zip(PEERS.values(), others, (1, 1, 3, 3), strict=True):
             case = f"two processes, {name}"
             yield compare("redis", case, ours["rate"], peer["rate"], "/s", at_least=least)
             yield compare("redis", f"{case}, CPU", ours["cpu"], peer["cpu"], "us")
-        ours, other, theirs = take("groups_of_two", "ours", "litestar", "channels")
+        ours, other, theirs = measured("groups_of_two", "ours", "litestar", "channels")
         for senders, limit in (("one", 0.8), ("64", 0.5)):
             best = min((other[senders], theirs[senders]), key=median)
             case = f"groups of two, {senders} sender{'' if senders == 'one' else 's'}, CPU"
             yield compare("redis", f"{case}, best peer", ours[senders], best, "us", at_most=limit)
-        durable, floor, ours = take("one_group", "durable", "durable_floor", "ours")
+        durable, floor, ours = measured("send", "durable", "durable_floor", "ours")
         rates = durable["rate"], floor["rate"]
         yield compare("redis", "durable group, floor", *rates, "/s", at_least=0.4)
         costs = durable["cpu"], ours["cpu"]
         yield compare("redis", "durable group, CPU, not durable", *costs, "us", at_most=3)
-        [durable] = take("replay", "durable")
-        yield alone("replay, CPU", durable["cpu"], 40)
-        ours, plain = take("lone", "ours", "plain")
+        [durable] = measured("resume", "durable", options=(KEPT,))
+        yield alone("redis", "replay, CPU", median(durable["cpu"]), "us", 40)
+        ours, plain = measured("lone", "ours", "plain")
         yield compare(
             "redis", "lone send, p50, redis-py", ours["p50"], plain["p50"], "us", at_most=1.2
         )
-
-
-def alone(case: str, values: list[float], limit: float) -> Row:
-    """Return the row of a figure that is compared with nothing."""
-    return Row("redis", case, text(median(values), "us"), "-", median(values), " us", at_most=limit)
-
-
-@contextmanager
-def redis_server() -> Generator[int, None, None]:
-    """A server of our own for the time of the ``with``; yields its port."""
-    with running("redis") as broker:
-        yield int(broker.url.rpartition(":")[2])

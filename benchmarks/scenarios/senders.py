@@ -17,7 +17,7 @@ PLAN = Plan(
     quick={"seconds": 0.2},
     full={"seconds": 0.6},
     limit=(5.0, 12.0),
-    budget=(20.0, 80.0),
+    budget=(20.0, 75.0),
 )
 SENDERS = 64
 MOST = 60_000

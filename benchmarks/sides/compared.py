@@ -1,6 +1,6 @@
-"""The sides of the comparisons, by broker: those of the matrix, and a few that only these have.
+"""The sides of the comparisons: those of the matrix, and a few that only these have.
 
-A side is made of the port where its broker listens.
+``environment`` says where a side runs, ``side`` makes it there.
 """
 
 import asyncio
@@ -8,8 +8,6 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 from benchmarks.sides import broadcaster, drivers, layers, litestar, ours
@@ -65,13 +63,6 @@ class LitestarBytes(litestar.Redis):
         self.tasks.append(asyncio.get_running_loop().create_task(forever()))
 
 
-class PostgresHistory(ours.Postgres):
-    """Every group keeps its last 100,000 messages."""
-
-    def options(self) -> dict[str, Any]:
-        return super().options() | kept()
-
-
 class PostgresDurableFloor(drivers.AsyncpgBatched):
     """Each batch is inserted and notified by one statement; nothing is trimmed, and nothing sees to
     the order of several processes."""
@@ -95,11 +86,28 @@ class RabbitMQ(ours.RabbitMQ):
         return super().options() | {"capacity": 10_000_000, "max_groups": 20_000}
 
 
-class RabbitMQHistory(ours.RabbitMQ):
+class Nats(ours.Nats):
+    """One channel is in all groups; what a group costs is not what a channel does."""
+
+    def options(self) -> dict[str, Any]:
+        return super().options() | {"max_groups": 20_000}
+
+    async def open(self) -> None:
+        await super().open()
+        self.channel = await self.layer.new_channel()
+
+    async def join(self, group: str) -> Any:
+        await self.layer.group_add(group, self.channel)
+        return self.channel
+
+
+class Kept(ours.Ours):
     """Every group keeps its last 100,000 messages."""
 
     def options(self) -> dict[str, Any]:
-        return super().options() | kept()
+        from fast_channels.layers import HistoryPolicy
+
+        return super().options() | {"history": {"*": HistoryPolicy(keep=KEPT)}}
 
     async def replay(self, group: str, count: int) -> None:
         """Read so many messages, from the oldest on."""
@@ -108,6 +116,39 @@ class RabbitMQHistory(ours.RabbitMQ):
             page = await self.layer.group_history(group, since=since, limit=PAGE)
             count -= len(page)
             since = page[-1].position
+
+
+class PostgresHistory(Kept, ours.Postgres):
+    """On PostgreSQL."""
+
+
+class RabbitMQHistory(Kept, ours.RabbitMQ):
+    """On RabbitMQ."""
+
+
+class NatsHistory(Kept, ours.Nats):
+    """On NATS."""
+
+
+class JetStream(drivers.NatsPy):
+    """nats-py's JetStream: publishes that are acknowledged, and a consumer that is pulled."""
+
+    async def open(self) -> None:
+        await super().open()
+        self.stream = self.client.jetstream()
+        limits = {"max_msgs_per_subject": KEPT, "max_age": 3_600}
+        await self.stream.add_stream(name="plain", subjects=["plain"], **limits)
+
+    async def send(self, group: str, message: dict[str, Any]) -> None:
+        await self.stream.publish("plain", json.dumps(message).encode())
+
+    async def replay(self, group: str, count: int) -> None:
+        """Read so many messages, from the oldest on."""
+        api: Any = importlib.import_module("nats.js.api")
+        config = api.ConsumerConfig(ack_policy=api.AckPolicy.NONE)  # with acks it stops at 1,000
+        reader = await self.stream.pull_subscribe("plain", config=config)
+        while count > 0:
+            count -= len(await reader.fetch(min(PAGE, count)))
 
 
 class Stream(drivers.AioPika):
@@ -144,52 +185,46 @@ class Stream(drivers.AioPika):
         await done
 
 
-def kept() -> dict[str, Any]:
-    """Return the option of a layer that keeps more than is measured."""
-    from fast_channels.layers import HistoryPolicy
+SIDES: Final[dict[str, tuple[type[Side], str | None]]] = {
+    "redis/ours": (ours.Redis, None),
+    "redis/durable": (ours.RedisHistory, None),
+    "redis/floor": (Floor, None),
+    "redis/durable_floor": (DurableFloor, None),
+    "redis/plain": (drivers.RedisPy, None),
+    "redis/channels": (layers.ChannelsRedisPubSub, "channels"),
+    "redis/channels_core": (layers.ChannelsRedisCore, "channels"),
+    "redis/litestar": (litestar.Redis, "litestar"),
+    "redis/litestar_bytes": (LitestarBytes, "litestar"),
+    "redis/fast_channels": (layers.FastChannelsRedisPubSub, "fast-channels"),
+    "redis/broadcaster": (broadcaster.Broker, "broadcaster"),
+    "postgres/ours": (ours.Postgres, None),
+    "postgres/durable": (PostgresHistory, None),
+    "postgres/floor": (drivers.AsyncpgBatched, None),
+    "postgres/durable_floor": (PostgresDurableFloor, None),
+    "postgres/plain": (drivers.Asyncpg, None),
+    "postgres/channels": (layers.ChannelsPostgres, "channels-postgres"),
+    "postgres/litestar": (litestar.Asyncpg, "litestar"),
+    "rabbitmq/ours": (RabbitMQ, None),
+    "rabbitmq/durable": (RabbitMQHistory, None),
+    "rabbitmq/plain": (drivers.AioPika, None),
+    "rabbitmq/stream": (Stream, None),
+    "rabbitmq/channels": (layers.ChannelsRabbitMQ, "channels-rabbitmq"),
+    "nats/ours": (ours.Nats, None),
+    "nats/groups": (Nats, None),
+    "nats/durable": (NatsHistory, None),
+    "nats/plain": (drivers.NatsPy, None),
+    "nats/stream": (JetStream, None),
+    "nats/channels_nats": (layers.ChannelsNats, "channels-nats"),
+}
+"""What is measured, and the environment that has the library; None is where this runs."""
 
-    return {"history": {"*": HistoryPolicy(keep=KEPT)}}
+
+def side(name: str, url: str) -> Side:
+    """Return a side with room for all that is sent, not opened."""
+    kind, _ = SIDES[name]
+    return kind(url, True)
 
 
-def _at(url: str, kind: type[Side], port: int) -> Side:
-    return kind(url.format(port), True)
-
-
-def _sides(url: str, **kinds: type[Side]) -> dict[str, Callable[[int], Side]]:
-    return {name: partial(_at, url, kind) for name, kind in kinds.items()}
-
-
-REDIS: Final = _sides(
-    "redis://127.0.0.1:{}",
-    ours=ours.Redis,
-    durable=ours.RedisHistory,
-    floor=Floor,
-    durable_floor=DurableFloor,
-    plain=drivers.RedisPy,
-    channels=layers.ChannelsRedisPubSub,
-    channels_core=layers.ChannelsRedisCore,
-    litestar=litestar.Redis,
-    litestar_bytes=LitestarBytes,
-    fast_channels=layers.FastChannelsRedisPubSub,
-    broadcaster=broadcaster.Broker,
-) | _sides("nats://127.0.0.1:{}", nats=ours.Nats, channels_nats=layers.ChannelsNats)
-"""On Redis, and the two on NATS that are compared with them."""
-
-POSTGRES: Final = _sides(
-    "postgresql://kit:kit-secret@127.0.0.1:{}/postgres",
-    ours=ours.Postgres,
-    durable=PostgresHistory,
-    floor=drivers.AsyncpgBatched,
-    durable_floor=PostgresDurableFloor,
-    plain=drivers.Asyncpg,
-    channels=layers.ChannelsPostgres,
-    litestar=litestar.Asyncpg,
-)
-RABBITMQ: Final = _sides(
-    "amqp://guest:guest@127.0.0.1:{}",
-    ours=RabbitMQ,
-    durable=RabbitMQHistory,
-    channels=layers.ChannelsRabbitMQ,
-    plain=drivers.AioPika,
-    stream=Stream,
-)
+def environment(name: str) -> str | None:
+    """Return the name of the environment that a side runs in."""
+    return SIDES[name][1]
