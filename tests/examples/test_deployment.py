@@ -1,7 +1,7 @@
 """The files of the deployment page fit together, and the command of the container serves.
 
-Docker runs on few machines that run tests, so the Compose files are held against the schema of the
-Compose specification, and against each other.
+Docker runs on few machines that run tests, and a cluster on fewer, so the files are held against
+the schemas of the Compose specification and of Kubernetes, and against each other.
 """
 
 import ast
@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import kubernetes_validate
 import pytest
 import yaml
 from tests.redis.servers import SAVING, Server
@@ -107,8 +108,21 @@ def test_the_url_of_a_compose_file_is_one_of_its_broker(path: Path) -> None:
     assert bool(parts.password) == any("PASSWORD" in str(value) for value in given)
 
 
+def manifests() -> list[Any]:
+    return list(yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text(encoding="utf-8")))
+
+
+def test_the_manifests_of_kubernetes_are_such_by_its_schemas() -> None:
+    for manifest in manifests():
+        kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+    wrong = manifests()[0]
+    wrong["spec"]["template"]["spec"]["containers"][0]["readinesProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="readinesProbe"):
+        kubernetes_validate.validate(wrong, kubernetes_validate.latest_version(), strict=True)
+
+
 def test_the_manifest_of_kubernetes_fits_together() -> None:
-    deployment, service = yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text())
+    deployment, service = manifests()
     spec = deployment["spec"]
     pod = spec["template"]["spec"]
     [container] = pod["containers"]

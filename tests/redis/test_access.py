@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 from tests.waiting import read_until, send_when_back, soon, until
+from tests.workspace.pages import blocks_of
 
 from fast_channels.exceptions import BackendUnavailable, MessageTooLarge
 from fast_channels_redis import RedisChannelLayer
 
 from .conftest import Make
 from .servers import Server, running, version
+from .test_history import NEEDED
 
 SECRET = "correct-horse-7"
 
@@ -75,16 +77,27 @@ async def test_a_credential_provider_is_asked_at_every_connect(guarded: Server, 
     assert provider.asked == 3
 
 
+def permissions() -> list[str]:
+    """Return the blocks about them in docs/redis.md: for every layer, and for durable groups."""
+    page = Path(__file__).parents[2] / "docs" / "redis.md"
+    blocks = [block.code for block in blocks_of(page.read_text("utf-8")) if not block.language]
+    assert len(blocks) == 2
+    return blocks
+
+
+def test_the_page_lists_the_permissions_that_durable_groups_need() -> None:
+    always, durable = (set(block.split()) for block in permissions())
+    assert durable - {"~{fc:h.*"} <= set(NEEDED.split()) <= always | durable
+
+
 async def test_an_acl_user_needs_these_permissions_and_no_more(
     fragile: Server, make: Make, prefix: str
 ) -> None:
-    channels = ["resetchannels", f"&{prefix}:*"] if version() >= (6, 2) else []
-    fragile.command(
-        "ACL SETUSER app on", f">{SECRET}", *channels, f"~{{{prefix}:q.}}*",
-        f"~w{{{prefix}:q.}}*", "-@all", "+hello", "+ping", "+select", "+publish", "+subscribe",
-        "+unsubscribe", "+eval", "+time", "+lindex", "+lpop", "+llen", "+lpush", "+rpush", "+pttl",
-        "+pexpire", "+blpop", "+scan", "+unlink",
-    )  # fmt: skip
+    words = permissions()[0].replace("fc:", f"{prefix}:").replace(">password", f">{SECRET}").split()
+    channels = [word for word in words if word == "resetchannels" or word[0] == "&"]
+    if version() < (6, 2):
+        words, channels = [word for word in words if word not in channels], []
+    fragile.command(*words)
     layer = make(f"redis://app:{SECRET}@127.0.0.1:{fragile.port}")
     await works(layer)
     elsewhere = make(f"redis://app:{SECRET}@127.0.0.1:{fragile.port}", prefix="elsewhere")

