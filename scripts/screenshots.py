@@ -25,6 +25,7 @@ IMAGES = ROOT / "docs" / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
 LISTENING = re.compile(r"http://127\.0\.0\.1:\d+")
+UVICORN = ["-m", "uvicorn", "--port", "0", "--no-access-log", "--timeout-graceful-shutdown", "1"]
 LIMIT = 150_000
 """Bytes that a picture may have."""
 
@@ -72,8 +73,7 @@ def served(command: list[str], folder: Path) -> Generator[str]:
 
 def step(name: str) -> tuple[list[str], Path]:
     """Return what serves a step of the tutorial, and where."""
-    options = ["--port", "0", "--no-access-log", "--timeout-graceful-shutdown", "1"]
-    return ["-m", "uvicorn", "main:app", *options], ROOT / "examples" / "tutorial" / name
+    return [*UVICORN, "main:app"], ROOT / "examples" / "tutorial" / name
 
 
 def window(browser: Browser, width: int, height: int) -> Page:
@@ -145,8 +145,7 @@ def dashboard(browser: Browser) -> bytes:
 
 def inspector(browser: Browser) -> bytes:
     """The inspector, after it has looked at a busy chat for a while."""
-    options = ["--port", "0", "--no-access-log", "--timeout-graceful-shutdown", "1"]
-    with served(["-m", "uvicorn", "busy:app", *options], ROOT / "scripts") as address:
+    with served([*UVICORN, "busy:app"], ROOT / "scripts") as address:
         page = window(browser, 1180, 1010)
         page.goto(f"{address}/channels/#default/chat.kitchen")
         expect(page.locator("#messages li").first).to_be_visible()

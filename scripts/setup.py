@@ -2,7 +2,7 @@
 
 ``demo``: the packages that the demo runs on. ``docs``: what builds the documentation site.
 ``dev``: everything that tests and checks need, both of these included. ``browser``: Chromium, for
-the tests that look at pages. ``brokers``: the servers that tests start.
+the tests that look at pages. ``brokers``: the servers that tests start. ``fuzz``: the fuzzer.
 
 Python packages go into ``.venv`` and nowhere else, so a system Python that refuses pip installs
 (PEP 668) is left alone. What is there already is not installed again, and then no network is
@@ -49,23 +49,13 @@ class SetupError(Exception):
 def main() -> int:
     """Do what the command line names, return the exit status; a failure is a line on stderr."""
     parser = argparse.ArgumentParser(description="Install what this checkout needs.")
-    kinds = ["demo", "docs", "dev", "browser", "brokers", "fuzz"]
-    parser.add_argument("what", nargs="+", choices=kinds)
+    parser.add_argument("what", nargs="+", choices=list(INSTALLS))
     wanted = parser.parse_args().what
     try:
         check_python()
-        if "demo" in wanted:
-            install_demo()
-        if "docs" in wanted:
-            install_docs()
-        if "dev" in wanted:
-            install_dev()
-        if "browser" in wanted:
-            install_browser()
-        if "brokers" in wanted:
-            install_brokers()
-        if "fuzz" in wanted:
-            install_fuzzer()
+        for what, install in INSTALLS.items():
+            if what in wanted:
+                install()
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -310,6 +300,17 @@ def say(*lines: str) -> None:
 def dotted(version: tuple[int, ...]) -> str:
     """Return ``(3, 11)`` as ``3.11``."""
     return ".".join(map(str, version))
+
+
+INSTALLS = {
+    "demo": install_demo,
+    "docs": install_docs,
+    "dev": install_dev,
+    "browser": install_browser,
+    "brokers": install_brokers,
+    "fuzz": install_fuzzer,
+}
+"""What the command line may name, in the order in which it is installed."""
 
 
 if __name__ == "__main__":

@@ -222,6 +222,8 @@ def border_faults(modules: list[Module], packages: set[str]) -> list[str]:
                 faults.append(f"{where} imports {item}; core may not know {other}")
             if own != CORE and other != CORE and own != "fast_channels_tools":
                 faults.append(f"{where} imports {item}; a backend may not know another package")
+            if own != "fast_channels_tools" and item.module.startswith(f"{CORE}.layers."):
+                faults.append(f"{where} imports {item}; a backend takes it from {CORE}.layers")
     return faults
 
 
@@ -311,6 +313,7 @@ def test_a_circle_within_one_row_is_reported() -> None:
         ("fast_channels_tools.demo", "import fast_channels.layers._z"),
         ("fast_channels_redis.backend", "from fast_channels_nats import NatsBackend"),
         ("fast_channels_redis.backend", "from fast_channels_tools import demo"),
+        ("fast_channels_redis.backend", "from fast_channels.layers.link import Link"),
         ("fast_channels.worker", "def late():\n    import fast_channels_tools"),
         ("fast_channels.layers.redis", "import fast_channels_nats"),
     ],

@@ -3,7 +3,7 @@
 Backend authors import from here, too: ``Backend`` and what its methods speak of.
 """
 
-from fast_channels import plugins as plugins
+from fast_channels import plugins as plugins  # which hears of events from now on
 from fast_channels.layers.backend import (
     Append,
     Backend,

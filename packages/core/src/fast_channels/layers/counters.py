@@ -17,7 +17,6 @@ logger = logging.getLogger("fast_channels.layers")
 REPORT_INTERVAL: Final = 1.0
 """Seconds for which losses are gathered before one report names them."""
 
-
 BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Seconds; what took longer than the last one is counted above it."""
 
