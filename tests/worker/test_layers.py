@@ -56,11 +56,12 @@ async def test_a_worker_outlives_an_outage_of_the_broker(
 ) -> None:
     layer = Failing()
     worker = Worker(jobs, ["jobs"], layer)
-    start(worker)
+    running = start(worker)
     await layer.send("jobs", job(1))
     await journal.has(("done", 1))
     assert caplog.text.count("cannot take from 'jobs', and will try again") == 2
     worker.stop()
+    await soon(running)
     await layer.close()
 
 
@@ -87,11 +88,14 @@ async def test_a_job_whose_end_the_broker_does_not_note_is_told_in_the_log(
             return await super().take(queue)
 
     other = Layer()
-    start(Worker(jobs, ["jobs"], other))
+    worker = Worker(jobs, ["jobs"], other)
+    running = start(worker)
     await journal.has(("done", 1))
     await other.send("jobs", job(2))
     await journal.has(("done", 2))
     assert "a message of 'jobs' may be handed out again" in caplog.text
+    worker.stop()
+    await soon(running)
     await other.close()
 
 
