@@ -237,7 +237,7 @@ class _Queue:
         another slow is the waiting. They are put together here, for the codec takes ten times as
         long as all the rest.
         """
-        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[Any] | None = None
         pack, number, start = HEAD.pack, channel.number, self._address
         for first in range(0, len(topics), SYNC):
             keys = [topic.encode() for topic in topics[first : first + SYNC]]
@@ -245,4 +245,5 @@ class _Queue:
             calls[-1] = b"%b%c%b%b" % (start, len(keys[-1]), keys[-1], ANSWERED)
             frames = [b"%b%b\xce" % (pack(1, number, len(call)), call) for call in calls]
             reply = channel.ask_raw(b"".join(frames))
+        assert reply is not None
         return reply
