@@ -3,11 +3,14 @@
 import asyncio
 
 import aio_pika
-from tests.waiting import read_until
+import pytest
+from tests.waiting import read_until, soon
 
+from fast_channels.layers import Publication
 from fast_channels_rabbitmq.packing import AGAIN, KEPT, Packing
 
 from .conftest import Make
+from .durable import Processes
 from .servers import Node
 
 LAST = {"type": "last"}
@@ -53,6 +56,11 @@ def test_few_groups_and_many_are_judged_apart() -> None:
     assert packing.together(100) is packing.together(10_000)
 
 
+async def measured(node: Node) -> bool:
+    """Return whether both ways are tried at the node."""
+    return (await asyncio.to_thread(node.ask, "rabbit_misc:version().")).startswith('"3.')
+
+
 async def test_each_group_gets_all_in_order_and_once_either_way(
     node: Node, make: Make, prefix: str
 ) -> None:
@@ -79,8 +87,30 @@ async def test_each_group_gets_all_in_order_and_once_either_way(
     for number, name in enumerate(channels):
         came = [message["n"] for message in await read_until(there, name, LAST)]
         assert came == [[turn, n] for turn in range(rounds) for n in range(number, 50, 2)]
-    old = await asyncio.to_thread(node.ask, "rabbit_misc:version().")
-    if old.startswith('"3.'):
+    if await measured(node):
         assert seen >= rounds + 50 * KEPT + 2, "some went out alone"
     else:
         assert seen == 2 * rounds + 2
+
+
+async def test_a_way_that_takes_too_long_for_its_senders_is_left(
+    node: Node, process: Processes, prefix: str
+) -> None:
+    one = await process()
+    batch = [Publication(f"{prefix}:g.{number}", b"x") for number in range(50)]
+    async with await aio_pika.connect(node.url) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(exclusive=True)
+        for topic, _ in batch:
+            await queue.bind(prefix, topic)
+        node.freeze()
+        try:
+            for _ in range(KEPT):
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await one.backend.publish(batch)
+        finally:
+            node.thaw()
+        await soon(one.backend.publish(batch))
+        told = await channel.declare_queue(queue.name, passive=True)
+    assert told.declaration_result.message_count == KEPT + (50 if await measured(node) else 1)

@@ -62,10 +62,10 @@ class Publisher:
             connection = await self.ready()
         channel = connection.first
         publishing = channel.publishing()
-        count, together, began = len(publications), True, 0.0
+        count, together = len(publications), True
         measured = count > 1 and connection.release < INDEXED
         if measured:
-            together, began = self._packing.together(count), self._loop.time()
+            together = self._packing.together(count)
         tags: dict[int, range] = {}
         errors: dict[int, Exception] = {}
         data: list[bytes] = []
@@ -85,9 +85,15 @@ class Publisher:
             data.append(message)
         if data:
             connection.write(b"".join(data))
-            await publishing.done
-            if measured:
-                self._packing.took(count, together, self._loop.time() - began)
+            began = self._loop.time()
+            try:
+                await publishing.done
+            except BackendUnavailable:
+                measured = False
+                raise
+            finally:
+                if measured:  # also what took longer than its senders could wait
+                    self._packing.took(count, together, self._loop.time() - began)
         for tag in publishing.nacked:
             for index in tags[tag]:
                 errors[index] = BackendUnavailable(f"{connection.name} could not take the message")
