@@ -1,10 +1,10 @@
 """Whether what goes to several groups at once is one message or one for each: as it was measured.
 
 A server before 4.0 compares every routing key of a message that has several with every binding of
-the exchange, where it looks up that of a message with one. So one message for 60 groups takes a
-third of the server's time with 500 bindings, and eight times as much with 10,000. How many there
-are, those of other processes included, it tells nobody. So both ways are tried, and the faster one
-is kept, for each number of groups, since few of them gain less.
+the exchange, where it looks up that of a message with one. So one message for 60 groups takes half
+of the server's time with 500 bindings, and seven times as much with 10,000. How many there are,
+those of other processes included, it tells nobody. So both ways are tried, and the faster one is
+kept; apart for few groups and for many, since few of them gain less.
 """
 
 from collections import deque
