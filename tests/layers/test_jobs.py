@@ -55,6 +55,23 @@ async def test_a_receive_cancelled_before_the_job_is_done_gives_it_back(make: Ma
     assert taken.fate == "released"
 
 
+async def test_a_cancelled_receive_that_cannot_give_its_job_back_ends_cancelled(
+    make: Make,
+) -> None:
+    class Unreachable(FakeJob):
+        async def release(self) -> None:
+            raise BackendUnavailable("no connection")
+
+    layer = make(QueuesBackend)
+    await layer.send("jobs", message(1))
+    layer.backend.fake.jobs.put_nowait(Unreachable(layer.backend.fake.put_calls[0][1]))
+    working = asyncio.create_task(layer.receive("jobs"))
+    await turns()
+    working.cancel()
+    await asyncio.wait([working])
+    assert working.cancelled()
+
+
 async def test_a_job_that_was_taken_is_done_when_its_taker_says_so(make: Make) -> None:
     layer = make(QueuesBackend)
     await layer.send("jobs", message(1))

@@ -1,6 +1,7 @@
 """Worker queues behind channel names without ``!``: messages that wait until a worker comes."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from fast_channels.exceptions import (
@@ -72,7 +73,8 @@ class JobQueues:
         try:
             await lease.done()
         except asyncio.CancelledError:
-            await lease.release()
+            with suppress(BackendUnavailable):  # then it comes back later
+                await lease.release()
             raise
         return lease.message
 
