@@ -30,6 +30,9 @@ FAR_BEHIND: Final = 3.0
 KEPT_FOR_MORE: Final = 0.4
 """The part of a broker's time that is kept for the rounds of what takes little."""
 
+WEIGHTS: Final = {"rabbitmq": 2.0, "nats": 1.5}
+"""Of a side in a scenario's time, against 1: there, most sides are measured in all rounds."""
+
 MOST_OF_ROUND: Final = 0.7
 """A round begins if so much of it is in time."""
 
@@ -103,7 +106,7 @@ class Run:
         able = getattr(found, "APPS", None)
         sides = {broker: self.sides(name, plan, broker, able) for broker in plan.brokers}
         getattr(found, "arrange", lambda _: None)(sides)
-        weigh = getattr(found, "weight", lambda _: 1)
+        weigh = getattr(found, "weight", lambda entry: WEIGHTS.get(entry.broker, 1.0))
         weights = {broker: sum(map(weigh, sides[broker])) for broker in plan.brokers}
         for broker in plan.brokers:
             left = until - time.monotonic()

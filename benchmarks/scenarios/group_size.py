@@ -28,7 +28,7 @@ PLAN = Plan(
     limit=(5.0, 14.0),
     budget=(40.0, 270.0),
     rounds=2,
-    again={"sizes": [1, 10]},
+    again={"sizes": [1, 10, 100]},
     more=6,
 )
 GROUP = "room"

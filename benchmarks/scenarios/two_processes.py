@@ -22,9 +22,9 @@ PLAN = Plan(
     quick={"seconds": 0.25, "sizes": [100]},
     full={"seconds": 0.6, "sizes": [1, 100]},
     limit=(9.0, 20.0),
-    budget=(32.0, 180.0),
+    budget=(32.0, 165.0),
     rounds=1,
-    more=3,
+    more=2,
 )
 MOST = {1: 20_000, 100: 4_000}
 

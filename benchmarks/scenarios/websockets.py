@@ -54,7 +54,7 @@ PLAN = Plan(
         ],
     },
     limit=(8.0, 20.0),
-    budget=(28.0, 575.0),
+    budget=(28.0, 560.0),
     lower_is_better=True,
     figure="cpu_us",
 )
