@@ -183,12 +183,14 @@ class Run:
         now = time.monotonic()
         first = until - KEPT_FOR_MORE * max(0.0, until - now) if more else until
         took: dict[str, float] = {}
+        wanted: Collection[str] = ()
         for number in range(1 if self.quick else plan.rounds):
             if number and not fits(took, sides, first):
                 break
             took = self.round(name, plan, server, sides, params, until)
-            sides = [entry for entry in sides if entry.name in took and self.is_close(name, entry)]
-        wanted = self._decide(self.result, name) if more else ()
+            wanted = self._decide(self.result, name) if more else ()
+            ended = [entry for entry in sides if entry.name in took]
+            sides = [e for e in ended if e.name in wanted or self.is_close(name, e)]
         sides = [entry for entry in sides if entry.name in wanted]
         took = {}
         for _ in range(more):
