@@ -136,7 +136,7 @@ def why(target: dict[str, Any]) -> str:
     """Return the reason; empty where nobody has written one yet."""
     text = next((reason.text for reason in REASONS if reason.fits(target)), "").strip()
     low, high = target["spread"]
-    limit = target.get("at_least", target.get("at_most"))
+    limit = target["at_least"] if "at_least" in target else target["at_most"]
     both = low < high and low <= limit <= high
     return f"{text} {NOISE}".strip() if both else text
 

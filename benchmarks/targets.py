@@ -133,7 +133,8 @@ def deciders(result: Result, scenario: str) -> set[str]:
     """
     found: set[str] = set()
     for one in of(result):
-        limit, ratio = one.get("at_least", one.get("at_most")), one["ratio"]
+        limit = one["at_least"] if "at_least" in one else one["at_most"]
+        ratio = one["ratio"]
         if one["scenario"] == scenario and limit / OPEN < ratio < limit * OPEN:
             found |= {one["ours"], one["against"]}
     return found & {side["name"] for side in result.sides}
