@@ -29,6 +29,8 @@ FENCED = re.compile(
 )
 SNIPPET = re.compile(r'^ *--8<-- "(?P<path>[^"\n]+)"$', re.MULTILINE)
 
+INDENTED = re.compile(r"(?<=\n\n)(?: {4}.*\n)+")
+
 
 @dataclass(frozen=True)
 class Block:
@@ -59,6 +61,12 @@ def blocks_of(text: str) -> list[Block]:
         )
         for match in FENCED.finditer(text)
     ]
+
+
+def messages_on(page: Path) -> list[str]:
+    """Return the lines of the page's blocks that are not fenced: messages, one in each line."""
+    text = FENCED.sub("", page.read_text(encoding="utf-8"))
+    return [line.strip() for block in INDENTED.findall(text) for line in block.splitlines()]
 
 
 def blocks_in(*languages: str) -> list[tuple[str, Block]]:
