@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .commands import here, run
+from .commands import here, on_a_terminal, run
 from .conftest import BROKERS, Find
 from .strangers import install
 
@@ -56,6 +56,13 @@ def test_people_get_three_lines() -> None:
     assert url == "memory://"
     assert [line.split()[0] for line in lines] == ["latency", "sending", "delivering"]
     assert "deliveries/s to 5 members" in lines[2]
+
+
+def test_a_terminal_gets_a_progress_bar_for_each_part() -> None:
+    shown = on_a_terminal("bench", "memory://", *QUICK)
+    before = shown.partition("memory://")[0]
+    assert all(part in before for part in ("latency", "sending", "delivering"))
+    assert "deliveries/s" in shown.splitlines()[-1]
 
 
 def test_messages_that_are_lost_are_status_1(tmp_path: Path) -> None:

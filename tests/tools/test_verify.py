@@ -8,7 +8,7 @@ import pytest
 
 from fast_channels_tools.command import main
 
-from .commands import run
+from .commands import on_a_terminal, run
 from .strangers import install
 
 pytestmark = pytest.mark.timeout(120)
@@ -122,6 +122,13 @@ def test_no_clause_of_that_name_is_an_error() -> None:
     done = run("verify", "memory://", "--only", "no_such_clause")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "fast-channels: no clause has 'no_such_clause' in its name\n"
+
+
+def test_a_terminal_gets_a_progress_bar() -> None:
+    shown = on_a_terminal("verify", "memory://", "--only", "declared or joining_is_complete")
+    assert "verifying" in shown
+    assert "/5" in shown
+    assert " passed, 0 failed, " in shown.splitlines()[-1]
 
 
 @pytest.mark.long

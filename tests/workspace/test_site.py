@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
+PICTURES = sorted(ROOT.glob("docs/**/*.png"))
 LOADS = re.compile(
     r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']?(https?:)?//"""
     r"""|<link\b(?=[^>]*\brel=["']?(?:stylesheet|preconnect|icon|preload))[^>]*\bhref=["']?(https?:)?//"""
@@ -128,9 +129,21 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
 
 
 def test_pictures_are_small() -> None:
-    pictures = sorted(ROOT.glob("docs/**/*.png"))
-    assert len(pictures) > 2
-    assert not [path.name for path in pictures if path.stat().st_size > 150_000]
+    assert len(PICTURES) > 2
+    assert not [path.name for path in PICTURES if path.stat().st_size > 150_000]
+
+
+def test_every_picture_is_on_a_page_and_made_by_a_script() -> None:
+    script = (ROOT / "scripts" / "screenshots.py").read_text(encoding="utf-8")
+    made = set(re.findall(r'^    "([\w-]+\.png)": \w+,$', script, re.MULTILINE))
+    shown = {
+        name
+        for page in PAGES
+        for name in re.findall(r"\]\((?:\.\./)*images/([\w/-]+\.png)\)", page.read_text())
+    }
+    there = {path.relative_to(ROOT / "docs/images").as_posix() for path in PICTURES}
+    plots = {name for name in there if name.startswith("performance/")}  # tests/benchmarks
+    assert there - plots == made == shown - plots
 
 
 # The guard itself.
