@@ -1,12 +1,12 @@
 """What is said when a database, a role or a URL does not fit. No text holds the password."""
 
 import asyncio
-import logging
-from collections.abc import Generator
 from contextlib import suppress
 
 import asyncpg
 import pytest
+from tests.refusals import no_secret_is_told as no_secret_is_told
+from tests.refusals import refused
 from tests.waiting import soon
 
 from fast_channels.exceptions import BackendUnavailable, InvalidChannelLayerError, PublishFailed
@@ -18,25 +18,6 @@ from fast_channels_postgres.names import MAX_PAYLOAD
 
 from .conftest import Make
 from .servers import Server
-
-
-@pytest.fixture(autouse=True)
-def _no_secret_is_told(caplog: pytest.LogCaptureFixture) -> Generator[None]:
-    """Nothing that was logged holds the password."""
-    caplog.set_level(logging.DEBUG)
-    yield
-    assert Server.password not in caplog.text
-
-
-async def refused(layer: PostgresChannelLayer) -> str:
-    """Return what opening the layer raises."""
-    with pytest.raises(BackendUnavailable) as caught:
-        await layer.open()
-    error: BaseException | None = caught.value
-    while error is not None:
-        assert Server.password not in f"{error} {error!r}"
-        error = error.__cause__ or error.__context__
-    return str(caught.value)
 
 
 async def test_an_unknown_database_a_wrong_password_and_a_dead_host_are_told(

@@ -1,13 +1,13 @@
 """TLS: every ``sslmode`` of a URL, a CA of our own, client certificates, and what is told."""
 
 import asyncio
-import logging
 import ssl
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from tests.refusals import no_secret_is_told as no_secret_is_told
 from tests.waiting import soon
 
 from fast_channels.exceptions import BackendUnavailable
@@ -81,14 +81,6 @@ def secure(folder: Path) -> Generator[Server]:
         yield server
     finally:
         server.remove()
-
-
-@pytest.fixture(autouse=True)
-def _no_secret_is_told(caplog: pytest.LogCaptureFixture) -> Generator[None]:
-    """Nothing that was logged holds the password."""
-    caplog.set_level(logging.DEBUG)
-    yield
-    assert Server.password not in caplog.text
 
 
 def by_name(url: str, *options: str) -> str:

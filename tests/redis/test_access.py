@@ -4,7 +4,6 @@ Whatever goes wrong, no log, error or repr holds the password.
 """
 
 import asyncio
-import logging
 import re
 import subprocess
 from collections.abc import AsyncGenerator, Generator
@@ -12,47 +11,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.refusals import SECRET, refused, works
+from tests.refusals import no_secret_is_told as no_secret_is_told
 from tests.waiting import read_until, send_when_back, soon, until
 from tests.workspace.pages import blocks_of
 
 from fast_channels.exceptions import BackendUnavailable, MessageTooLarge
-from fast_channels_redis import RedisChannelLayer
 
 from .conftest import Make
 from .servers import Server, running, version
 from .test_history import NEEDED
-
-SECRET = "correct-horse-7"
-
-
-@pytest.fixture(autouse=True)
-def _no_secret_is_told(caplog: pytest.LogCaptureFixture) -> Generator[None]:
-    """Nothing that was logged holds the password."""
-    caplog.set_level(logging.DEBUG)
-    yield
-    assert SECRET not in caplog.text
-
-
-async def works(layer: RedisChannelLayer) -> None:
-    """The layer carries a group's message and a job."""
-    channel = await layer.new_channel()
-    await layer.group_add("room", channel)
-    await layer.group_send("room", {"type": "hello"})
-    assert await soon(layer.receive(channel)) == {"type": "hello"}
-    await layer.send("jobs", {"type": "job"})
-    assert await soon(layer.receive("jobs")) == {"type": "job"}
-    await layer.flush()
-
-
-async def refused(layer: RedisChannelLayer) -> str:
-    """Return what opening the layer raises."""
-    with pytest.raises(BackendUnavailable) as caught:
-        await layer.open()
-    error: BaseException | None = caught.value
-    while error is not None:
-        assert SECRET not in f"{error} {error!r}"
-        error = error.__cause__ or error.__context__
-    return str(caught.value)
 
 
 async def test_a_password_opens_and_a_wrong_one_is_told(guarded: Server, make: Make) -> None:
