@@ -4,14 +4,14 @@ Whatever goes wrong, no log, error or repr holds the secret.
 """
 
 import asyncio
-import logging
 import signal
 import subprocess
-from collections.abc import Generator
 from pathlib import Path
 
 import nkeys
 import pytest
+from tests.refusals import SECRET, refused, works
+from tests.refusals import no_secret_is_told as no_secret_is_told
 from tests.waiting import soon
 
 from fast_channels.exceptions import (
@@ -27,38 +27,6 @@ from fast_channels_nats.urls import parse_servers
 from .conftest import Make
 from .operators import Operator
 from .servers import Server, running
-
-SECRET = "correct-horse-7"
-
-
-@pytest.fixture(autouse=True)
-def _no_secret_is_told(caplog: pytest.LogCaptureFixture) -> Generator[None]:
-    """Nothing that was logged holds the password."""
-    caplog.set_level(logging.DEBUG)
-    yield
-    assert SECRET not in caplog.text
-
-
-async def works(layer: NatsChannelLayer) -> None:
-    """The layer carries a group's message and a job."""
-    channel = await layer.new_channel()
-    await layer.group_add("room", channel)
-    await layer.group_send("room", {"type": "hello"})
-    assert await soon(layer.receive(channel)) == {"type": "hello"}
-    await layer.send("jobs", {"type": "job"})
-    assert await soon(layer.receive("jobs")) == {"type": "job"}
-    await layer.flush()
-
-
-async def refused(layer: NatsChannelLayer) -> str:
-    """Return what opening the layer raises."""
-    with pytest.raises(BackendUnavailable) as caught:
-        await layer.open()
-    error: BaseException | None = caught.value
-    while error is not None:
-        assert SECRET not in f"{error} {error!r}"
-        error = error.__cause__ or error.__context__
-    return str(caught.value)
 
 
 async def test_a_password_opens_and_a_wrong_one_is_told(guarded: Server, make: Make) -> None:
