@@ -10,6 +10,7 @@ import aio_pika
 import pytest
 from pamqp import commands
 from pamqp.frame import marshal
+from tests.refusals import SECRET, refused
 from tests.waiting import read_until, soon, until
 
 from fast_channels.exceptions import BackendUnavailable, MessageTooLarge, PublishFailed
@@ -22,7 +23,6 @@ from .conftest import Make
 from .servers import PASSWORD, USER, Node, free_port, running
 
 LAST = {"type": "last"}
-SECRET = "correct-horse-7"
 
 
 async def member(layer: RabbitMQChannelLayer) -> str:
@@ -30,15 +30,6 @@ async def member(layer: RabbitMQChannelLayer) -> str:
     channel = await layer.new_channel()
     await layer.group_add("room", channel)
     return channel
-
-
-async def refused(layer: RabbitMQChannelLayer) -> str:
-    """Return why the layer cannot be opened; there is no password in it."""
-    with pytest.raises(BackendUnavailable) as caught:
-        await layer.open()
-    assert SECRET not in str(caught.value)
-    assert PASSWORD not in str(caught.value)
-    return str(caught.value)
 
 
 async def test_a_wrong_password_or_virtual_host_is_told(node: Node, make: Make) -> None:
