@@ -26,13 +26,7 @@ class TestMine(BackendTests):
 
 EVERYTHING: Final = """\
 from fast_channels.layers import InMemoryChannelLayer
-from fast_channels.testing import (
-    BackendTests,
-    HistoryTests,
-    LayerTests,
-    PresenceTests,
-    QueueTests,
-)
+from fast_channels.testing import BackendTests, HistoryTests, LayerTests, PresenceTests, QueueTests
 
 
 class TestMine(BackendTests, QueueTests, HistoryTests, LayerTests, PresenceTests):

@@ -10,14 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 from fast_channels.exceptions import BackendUnavailable, MessageTooLarge, PublishFailed
-from fast_channels.layers import (
-    Append,
-    Inbox,
-    InMemoryChannelLayer,
-    Page,
-    Position,
-    Publication,
-)
+from fast_channels.layers import Append, Inbox, InMemoryChannelLayer, Page, Position, Publication
 from fast_channels.layers.in_memory import MemoryBackend, MemoryBroker, MemoryJob, MemoryQueues
 from fast_channels.layers.in_memory.history import MemoryHistory
 

@@ -7,11 +7,7 @@ import random
 
 import pytest
 
-from fast_channels import (
-    AsyncWebsocketConsumer,
-    InMemoryChannelLayer,
-    register_channel_layer,
-)
+from fast_channels import AsyncWebsocketConsumer, InMemoryChannelLayer, register_channel_layer
 
 pytestmark = pytest.mark.timeout(30)
 

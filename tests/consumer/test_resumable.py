@@ -7,11 +7,7 @@ import json
 
 import pytest
 
-from fast_channels import (
-    InMemoryChannelLayer,
-    ResumableWebsocketConsumer,
-    register_channel_layer,
-)
+from fast_channels import InMemoryChannelLayer, ResumableWebsocketConsumer, register_channel_layer
 from fast_channels.consumer import Refused
 from fast_channels.exceptions import BackendUnavailable, InvalidChannelLayerError
 from fast_channels.layers import HistoryPolicy

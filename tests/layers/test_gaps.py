@@ -11,15 +11,7 @@ from fast_channels import plugins
 from fast_channels.layers import ChannelLayerRegistry, InMemoryChannelLayer, Publication
 from fast_channels.plugins import hookimpl
 
-from .backends import (
-    DoublingBackend,
-    LosingBackend,
-    Make,
-    frame,
-    layers,
-    node_of,
-    packed,
-)
+from .backends import DoublingBackend, LosingBackend, Make, frame, layers, node_of, packed
 from .clock import virtual_time
 from .waiting import message, numbers, read_to_fence, receive, until
 

@@ -15,12 +15,7 @@ from hypothesis import strategies as st
 
 from fast_channels.exceptions import MessageTooLarge
 from fast_channels.layers.history import GroupMessage
-from fast_channels.layers.messages import (
-    decode_message,
-    decode_plain,
-    encode_message,
-    is_flat,
-)
+from fast_channels.layers.messages import decode_message, decode_plain, encode_message, is_flat
 from fast_channels.layers.tracing import TracedMessage, context_of
 
 from .backends import Make

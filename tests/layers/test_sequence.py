@@ -2,12 +2,7 @@
 
 import random
 
-from fast_channels.layers.sequence import (
-    NODES_REMEMBERED,
-    TOPICS_REMEMBERED,
-    Sequencer,
-    Tracker,
-)
+from fast_channels.layers.sequence import NODES_REMEMBERED, TOPICS_REMEMBERED, Sequencer, Tracker
 
 
 def test_one_counter_rises_over_all_topics() -> None:

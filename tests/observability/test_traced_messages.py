@@ -6,11 +6,7 @@ from opentelemetry import baggage
 from opentelemetry.context import attach, detach
 from tests.waiting import soon
 
-from fast_channels.layers import (
-    HistoryPolicy,
-    InMemoryChannelLayer,
-    tracing,
-)
+from fast_channels.layers import HistoryPolicy, InMemoryChannelLayer, tracing
 from fast_channels.layers.codec import Entry, decode_entries, encode_entries
 from fast_channels.layers.in_memory import MemoryBackend
 

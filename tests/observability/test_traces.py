@@ -16,10 +16,7 @@ from tests.waiting import soon
 
 from fast_channels import JsonWebsocketConsumer
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels.layers import (
-    InMemoryChannelLayer,
-    tracing,
-)
+from fast_channels.layers import InMemoryChannelLayer, tracing
 from fast_channels.layers.in_memory import MemoryBackend
 from fast_channels.testing import WebsocketCommunicator
 from fast_channels_tools import otel

@@ -3,13 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fast_channels.layers.codec import (
-    FRAGMENT,
-    OVERHEAD,
-    Fragment,
-    decode_fragment,
-    encode_frame,
-)
+from fast_channels.layers.codec import FRAGMENT, OVERHEAD, Fragment, decode_fragment, encode_frame
 from fast_channels.layers.fragments import Reassembly, split
 
 from .budget import examples

@@ -4,13 +4,7 @@ What one process publishes to two servers comes by two connections, and nobody c
 first.
 """
 
-from fast_channels.testing import (
-    BackendTests,
-    HistoryTests,
-    LayerTests,
-    PresenceTests,
-    QueueTests,
-)
+from fast_channels.testing import BackendTests, HistoryTests, LayerTests, PresenceTests, QueueTests
 
 
 class SpreadBackendTests(BackendTests, QueueTests, HistoryTests):

@@ -8,13 +8,7 @@ from typing import Any, ClassVar
 import pytest
 import uvloop
 
-from fast_channels.testing import (
-    BackendTests,
-    HistoryTests,
-    LayerTests,
-    PresenceTests,
-    QueueTests,
-)
+from fast_channels.testing import BackendTests, HistoryTests, LayerTests, PresenceTests, QueueTests
 from fast_channels_redis import RedisBackend, RedisChannelLayer
 from fast_channels_redis.hosts import parse_hosts
 

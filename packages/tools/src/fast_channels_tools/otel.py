@@ -13,13 +13,7 @@ from weakref import WeakKeyDictionary
 from opentelemetry import propagate
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.metrics import CallbackOptions, Histogram, MeterProvider, Observation, get_meter
-from opentelemetry.trace import (
-    Link,
-    SpanKind,
-    TracerProvider,
-    get_current_span,
-    get_tracer,
-)
+from opentelemetry.trace import Link, SpanKind, TracerProvider, get_current_span, get_tracer
 
 from fast_channels import __version__
 from fast_channels.layers import ChannelLayerRegistry, channel_layers, tracing

@@ -12,12 +12,7 @@ from typing import Any, Final, NamedTuple, cast
 from fast_channels.consumer.handlers import framework
 from fast_channels.consumer.resuming import check_layer, join_at
 from fast_channels.consumer.websocket import AsyncJsonWebsocketConsumer
-from fast_channels.exceptions import (
-    BackendUnavailable,
-    HistoryLost,
-    MessageTooLarge,
-    TooManyGroups,
-)
+from fast_channels.exceptions import BackendUnavailable, HistoryLost, MessageTooLarge, TooManyGroups
 from fast_channels.layers.names import check_group
 from fast_channels.type_defs import ChannelMessage, WebSocketConnectEvent
 

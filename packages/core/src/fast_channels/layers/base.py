@@ -11,12 +11,7 @@ from typing import Any, Final, Unpack
 from fast_channels.exceptions import ChannelNotFound, InvalidChannelLayerError
 from fast_channels.layers.backend import Backend
 from fast_channels.layers.channel import LocalChannel
-from fast_channels.layers.codec import (
-    FRAGMENT,
-    OVERHEAD,
-    Entry,
-    encode_entries,
-)
+from fast_channels.layers.codec import FRAGMENT, OVERHEAD, Entry, encode_entries
 from fast_channels.layers.compat import ChannelsNames
 from fast_channels.layers.counters import Durations
 from fast_channels.layers.fragments import split

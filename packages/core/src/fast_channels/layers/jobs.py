@@ -4,11 +4,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
-from fast_channels.exceptions import (
-    BackendUnavailable,
-    InvalidChannelLayerError,
-    LayerClosed,
-)
+from fast_channels.exceptions import BackendUnavailable, InvalidChannelLayerError, LayerClosed
 from fast_channels.layers.backend import Job, WorkerQueues
 from fast_channels.layers.codec import Entry, SealError, decode_entries, encode_entries
 from fast_channels.layers.counters import Counters

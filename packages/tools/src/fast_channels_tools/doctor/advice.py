@@ -11,6 +11,7 @@ PAGES: Final = {
     "rediss": "docs/redis.md",
     "valkey": "docs/redis.md",
     "postgres": "docs/postgres.md",
+    "postgresql": "docs/postgres.md",
     "rabbitmq": "docs/rabbitmq.md",
     "amqp": "docs/rabbitmq.md",
     "amqps": "docs/rabbitmq.md",
@@ -67,7 +68,7 @@ def advice_on(error: str, place: Place) -> str:
             "who has signed its certificate"
         )
     if says(DENIED):
-        page = PAGES.get(place.name.partition("+")[0].replace("postgresql", "postgres"))
+        page = PAGES.get(place.name.partition("+")[0])
         listed = f"; {page} lists what it needs" if page else ""
         return f"let {who} do that at {where}, for the prefix {place.prefix!r}{listed}"
     if says(SILENT):

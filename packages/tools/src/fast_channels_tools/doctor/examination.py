@@ -13,12 +13,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from fast_channels.exceptions import FastChannelsError, InvalidChannelLayerError
-from fast_channels.layers import (
-    BaseChannelLayer,
-    Channel,
-    ChannelLayer,
-    HistoryPolicy,
-)
+from fast_channels.layers import BaseChannelLayer, Channel, ChannelLayer, HistoryPolicy
 from fast_channels.layers.names import history_topic
 from fast_channels_tools.connecting import Place, closed
 from fast_channels_tools.layers import powers_of

@@ -45,9 +45,8 @@ def verify(
     """Try every promise of a layer on a live broker.
 
     The broker is not stopped, and may be in use: all names have a random prefix that begins with
-    the application's. Exit status: 0 all
-    that was tried holds, 1 a clause failed or the broker cannot be reached, 2 the command line is
-    wrong.
+    the application's. Exit status: 0 all that was tried holds, 1 a clause failed or the broker
+    cannot be reached, 2 the command line is wrong.
     """
     if importlib.util.find_spec("pytest") is None:
         raise CommandError(

@@ -6,11 +6,7 @@ from typing import Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
 from fast_channels.exceptions import InvalidChannelLayerError
-from fast_channels.layers import (
-    BaseChannelLayer,
-    ChannelLayer,
-    PresenceLayer,
-)
+from fast_channels.layers import BaseChannelLayer, ChannelLayer, PresenceLayer
 from fast_channels.layers.discovery import load_layer, source_of
 from fast_channels_tools.connecting import Place
 from fast_channels_tools.layers import powers_of

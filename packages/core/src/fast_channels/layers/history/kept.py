@@ -6,12 +6,7 @@ from collections.abc import Callable
 from fast_channels.layers.backend import Append, Entry
 from fast_channels.layers.codec import Entry as Packed
 from fast_channels.layers.codec import Frames, encode_entries
-from fast_channels.layers.history import (
-    Message,
-    check_limit,
-    decode_since,
-    encode_position,
-)
+from fast_channels.layers.history import Message, check_limit, decode_since, encode_position
 from fast_channels.layers.history.replay import Replay
 from fast_channels.layers.messages import encode_message
 from fast_channels.layers.names import check_group, history_topic

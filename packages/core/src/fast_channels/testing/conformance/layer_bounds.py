@@ -10,12 +10,7 @@ import pytest
 from fast_channels import plugins
 from fast_channels.exceptions import ChannelFull
 from fast_channels.testing.conformance.clause import clause
-from fast_channels.testing.conformance.layer_suite import (
-    LayerSuite,
-    message,
-    messages,
-    numbers,
-)
+from fast_channels.testing.conformance.layer_suite import LayerSuite, message, messages, numbers
 
 
 class BoundClauses(LayerSuite):

@@ -14,12 +14,7 @@ from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import ChannelLayer
 from fast_channels.testing.conformance.broker import no_outage
 from fast_channels.testing.conformance.clause import clause_unless
-from fast_channels.testing.conformance.layer_suite import (
-    LayerSuite,
-    Message,
-    holdings,
-    message,
-)
+from fast_channels.testing.conformance.layer_suite import LayerSuite, Message, holdings, message
 
 TIMEOUT = 1.0
 """The send timeout of layers in an outage."""

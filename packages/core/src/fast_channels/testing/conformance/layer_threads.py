@@ -15,12 +15,7 @@ from fast_channels.exceptions import LayerClosed
 from fast_channels.layers import ChannelLayer
 from fast_channels.testing.conformance.clause import clause, clause_unless
 from fast_channels.testing.conformance.holdings import Holdings
-from fast_channels.testing.conformance.layer_suite import (
-    LayerSuite,
-    message,
-    no_sync,
-    numbers,
-)
+from fast_channels.testing.conformance.layer_suite import LayerSuite, message, no_sync, numbers
 
 
 class ThreadClauses(LayerSuite):
