@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import typer.main
 from tests.redis import servers as redis
-from tests.workspace.test_readme import ROOT, blocks_of
+from tests.workspace.pages import ROOT, blocks_of
 
 from fast_channels_tools.command import cli
 
