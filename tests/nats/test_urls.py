@@ -49,7 +49,7 @@ def test_who_we_are_stands_in_the_url_or_in_arguments() -> None:
         (f"nats://ann:{SECRET}@a", {"token": SECRET}, "user and token were given"),
         ("nats://a", {"password": SECRET}, "a password was given, and no user"),
         ("nats://a", {"tls_key": "k"}, "tls_key was given, and no tls_cert"),
-        ("nats://a", {"tls_ca": "/absent"}, "cannot be used"),
+        ("nats://a", {"tls_ca": "/absent"}, "No such file or directory: '/absent'"),
         ([], {}, "the list of servers is empty"),
     ],
 )

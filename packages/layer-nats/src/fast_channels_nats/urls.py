@@ -6,6 +6,7 @@ to be encrypted. No error shows a password or a token.
 
 import ssl
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -143,6 +144,8 @@ def _context(scheme: str, known: dict[str, Any]) -> ssl.SSLContext | None:
     if key and not certificate:
         raise ValueError("tls_key was given, and no tls_cert")
     try:
+        for file in filter(None, files):
+            Path(file).read_bytes()  # whose error names the file, which that of ssl does not
         context = ssl.create_default_context(cafile=authorities)
         if certificate:
             context.load_cert_chain(certificate, key)

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 TLS_OPTIONS: Final = (
@@ -44,6 +45,9 @@ def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     context.check_hostname = required != ssl.CERT_NONE and name not in (False, "False", "false")
     context.verify_mode = required
     try:
+        for file in (options.get(f"ssl_{each}") for each in ("ca_certs", "certfile", "keyfile")):
+            if file:
+                Path(file).read_bytes()  # whose error names the file, which that of ssl does not
         if any(files):
             context.load_verify_locations(*files)
         if options.get("ssl_certfile") or options.get("ssl_keyfile"):
