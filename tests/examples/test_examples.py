@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.workspace.pages import blocks_of
 
 from .machines import EXAMPLES, Machine, Wheels
 
@@ -57,6 +58,15 @@ def test_an_example_passes_its_own_checks(name: str, author: Machine, tmp_path: 
     for check in checks:
         done = subprocess.run(check, cwd=EXAMPLES / name, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_blocks_of_the_readmes_run_where_the_examples_are_installed(author: Machine) -> None:
+    readmes = [(EXAMPLES / name / "README.md").read_text(encoding="utf-8") for name in NAMES]
+    blocks = [b for readme in readmes for b in blocks_of(readme) if b.language == "python"]
+    assert blocks
+    for block in blocks:
+        done = author.call("python", "-W", "error", "-c", block.code)
+        assert (done.returncode, done.stderr) == (0, ""), block
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -223,6 +223,13 @@ def test_no_block_is_in_a_language_that_nobody_looks_at() -> None:
     assert 2 * len(blocks_in(*READ, *RUN, "text", "")) == fences
 
 
+def test_a_python_block_that_is_not_run_here_says_where_it_is() -> None:
+    notes = [block.note for _, block in blocks_in("python") if block.note.startswith("no-run")]
+    assert notes
+    for note in notes:
+        assert [(ROOT / path).is_dir() for path in re.findall(r"tests/\w+", note)] == [True], note
+
+
 def test_the_modules_that_run_the_blocks_are_there() -> None:
     assert all((ROOT / path).is_file() for path in (*RUN.values(), *TEXTS.values()))
 
