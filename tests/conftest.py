@@ -1,4 +1,6 @@
-"""What all tests share: how hypothesis runs, normally and at length."""
+"""What all tests share: how hypothesis runs, normally and at length, and who may take long."""
+
+import faulthandler
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,3 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marked = item.get_closest_marker("hypothesis")  # by hand, for state machines
         if marked or getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker(pytest.mark.timeout(3_600 if thorough else 300))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Stacks of a test with a timeout of its own are shown when that is over, and not before."""
+    if item.get_closest_marker("timeout"):
+        faulthandler.cancel_dump_traceback_later()

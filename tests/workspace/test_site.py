@@ -1,6 +1,5 @@
 """The documentation site: it builds without a warning, asks no other host, lists what is public."""
 
-import faulthandler
 import importlib
 import re
 import subprocess
@@ -41,8 +40,6 @@ pytestmark = pytest.mark.timeout(450)
 
 def build(config: Path, site: Path) -> subprocess.CompletedProcess[str]:
     """Build a site as ``make docs`` does."""
-    # Another program, whose stacks this process could not show.
-    faulthandler.cancel_dump_traceback_later()
     return subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(config), "-d", str(site)],
         cwd=ROOT,
