@@ -38,7 +38,7 @@ def callers():
 async def test_a_handler_starts_in_place_exactly_where_that_is_on(connect, tell, journal, in_place):
     class Consumer(Noted):
         async def note(self, message):
-            journal("start" in callers())
+            journal("in_place_runner" in callers())
 
     await tell(await connect(Consumer))
     await journal.has(in_place)
@@ -94,6 +94,21 @@ async def test_the_sender_is_its_own_task_again_after_a_handler_ran_in_place(con
     client.says("x")
     await client.read()
     assert asyncio.current_task() is me
+
+
+async def test_a_message_after_a_cancel_starts_nothing_although_the_task_did_not_run_yet(
+    connect, layer, journal
+):
+    class Consumer(Noted):
+        async def note(self, message):
+            journal("handled")
+
+    client = await connect(Consumer)
+    # The layer delivers in the next turn, right after this, and before the task that it wakes.
+    asyncio.get_running_loop().call_soon(client.task.cancel)
+    await layer.group_send("all", NOTE)
+    assert isinstance(await client.ended(), asyncio.CancelledError)
+    assert journal == []
 
 
 # --- suspending -----------------------------------------------------------------------------------

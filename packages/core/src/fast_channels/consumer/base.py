@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from fast_channels.consumer.connection import Connection
 from fast_channels.consumer.drain import refuses
@@ -86,6 +86,7 @@ class AsyncConsumer:
     channel_layer: Any
     channel_name: str
     base_send: ASGISendCallable
+    _served_connection: Connection
 
     def __init__(self, **initkwargs: Any) -> None:
         """Set attributes that the class has; ``TypeError`` for any other keyword."""
@@ -130,6 +131,10 @@ class AsyncConsumer:
         self.channel_layer = layer = self._find_layer()
         channel: Any = nullcontext()
         if isinstance(layer, BaseChannelLayer) and _lends_mailboxes(type(layer)):
+            # CPython keeps attributes small and fast if the first instances of a class set them
+            # all; many more may be made while this one waits for the layer to open.
+            self.channel_name = ""
+            self._served_connection = cast("Connection", None)
             channel = layer.channel(make=self._make_connection)
         async with channel:
             await self._serve(channel, receive)

@@ -9,17 +9,16 @@ this connection only.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import copy_context
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
-from fast_channels.consumer import farewell, in_place
+from fast_channels.consumer import farewell
 from fast_channels.consumer.handlers import GAP, PASSED_ON, client_handlers, layer_handlers
-from fast_channels.consumer.in_place import start
+from fast_channels.consumer.in_place import InContext, Parking
 from fast_channels.consumer.kinds import adapt
+from fast_channels.consumer.starting import MakeHandler, Starting
 from fast_channels.exceptions import StopConsumer
 from fast_channels.layers.counters import LossReport
-from fast_channels.layers.mailbox import Mailbox, Message, Unread
+from fast_channels.layers.mailbox import Message, Unread
 from fast_channels.layers.options import LayerOptions
 
 if TYPE_CHECKING:
@@ -34,31 +33,20 @@ CLIENT: Final = float("-inf")
 _FAREWELLS: Final = frozenset({"websocket.disconnect", "http.disconnect"})
 _LAST: Final = _FAREWELLS | {farewell.ENDED}
 
-MakeHandler = Callable[[Message], Any]
 
-
-class Connection(Mailbox):
+class Connection(Starting):
     """The mailbox of a consumer's channel, and the events of its client."""
 
     __slots__ = (
         "_client_handlers",
-        "_context",
         "_cut",
         "_dispatches",
         "_end_channel",
         "_failure",
-        "_handover",
-        "_in_place",
-        "_layer_handlers",
-        "_main",
-        "_parked",
         "_read_ahead",
         "_room",
-        "_running",
         "code",
-        "consumer",
         "gone",
-        "loop",
         "told",
     )
 
@@ -69,10 +57,7 @@ class Connection(Mailbox):
         options: LayerOptions,
         losses: LossReport,
     ) -> None:
-        super().__init__(name, options, losses)
-        self.consumer = consumer
-        self.names_groups = consumer.names_groups
-        self.loop = asyncio.get_running_loop()
+        super().__init__(consumer, name, options, losses)
         self.gone = False
         """The client has left, or is being cut off."""
         self.told = False
@@ -80,37 +65,15 @@ class Connection(Mailbox):
         self.code: int | None = None
         """The close code of a connection that this side ends."""
         self._end_channel: Callable[[], None] | None = None
-        self._layer_handlers = layer_handlers(type(consumer))
         find = layer_handlers if consumer.scope["type"] == "channel" else client_handlers
         self._client_handlers = find(type(consumer))  # a worker's events are a layer's messages
         self._dispatches = consumer.overrides_dispatch
-        self._in_place = in_place.enabled()
-        self._context = copy_context()
-        self._main = in_place.serving_task()
-        self._parked: asyncio.Future[None] | None = None
-        """What main waits for, while it waits and nothing is queued."""
-        self._handover: tuple[in_place.Suspended | BaseException, Message] | None = None
-        self._running = False
         self._cut = False
         self._failure: Exception | None = None
         self._read_ahead = 0
         self._room: asyncio.Event | None = None
 
     # --- what arrives -------------------------------------------------------------------------
-
-    def put(self, unread: Unread) -> bool:
-        """Handle a message of the layer at once if main is parked, else take it as any mailbox.
-
-        The hub calls this while no task runs.
-        """
-        parked = self._parked
-        if parked is not None and self._in_place and not parked.done():
-            self._start(self._for_layer, unread[0](), parked, None)
-            return True
-        if not super().put(unread):
-            return False
-        self._wake_main()
-        return True
 
     def put_all(self, unread: Sequence[Unread], size: int) -> int:
         """Take messages together while main, which is not parked, will come to them by itself."""
@@ -152,9 +115,8 @@ class Connection(Mailbox):
             if event["type"] in _FAREWELLS:
                 self._client_left(event)
                 return
-            parked = self._parked
-            if parked is not None and self._in_place and not parked.done():
-                self._start(self._for_event, event, parked, reader)
+            if self._ready:
+                self._start(self._for_event, event, reader)
                 continue
             self.tell(event)
             while self._read_ahead >= READ_AHEAD:
@@ -194,7 +156,7 @@ class Connection(Mailbox):
                 if self._room is not None:
                     self._room.set()
                 handler = self._handle(make, message)
-                await self._finish(in_place.InContext(handler, self._context), message)
+                await self._finish(InContext(handler, self._context), message)
                 if self.told:
                     return
             if self._failure is not None:
@@ -214,52 +176,15 @@ class Connection(Mailbox):
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _start(
-        self,
-        make: MakeHandler,
-        message: Message,
-        parked: "asyncio.Future[None]",
-        current: "asyncio.Task[Any] | None",
-    ) -> None:
-        """Start the handler in main's name; main, which is parked, finishes what suspends."""
-        self._parked = None
-        try:
-            handler = make(message)
-            if handler.__class__ is not CoroutineType:
-                handler = adapt(self.consumer, handler, message)
-            rest = start(handler, self._context, self._main, current, self.loop)
-        except BaseException as error:
-            self._to_main(error, message, parked)
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
-            return
-        if rest is not None:
-            self._to_main(rest, message, parked)
-        elif not parked.done():  # done: the handler cancelled its own task
-            self._parked = parked
-            if self.queue:
-                self._wake_main()
-
-    def _to_main(
-        self,
-        rest: in_place.Suspended | BaseException,
-        message: Message,
-        parked: "asyncio.Future[None]",
-    ) -> None:
-        self._handover = rest, message
-        self._running = True
-        if not parked.done():
-            parked.set_result(None)
-
     async def _park(self) -> None:
         """Wait until there is something to do; finish a handler that was begun meanwhile."""
-        self._parked = self.loop.create_future()
+        self._parked = Parking(self.loop, self._unpark)
+        self._ready = self._in_place
         cancelled: asyncio.CancelledError | None = None
         try:
             await self._parked
         except asyncio.CancelledError as error:
             cancelled = error
-        self._parked = None
         handover, self._handover = self._handover, None
         if handover is None:
             if cancelled is not None:
@@ -310,7 +235,7 @@ class Connection(Mailbox):
         self._running = True
         try:
             handler = self.consumer.run_handler(self.consumer.on_error, error, message)
-            await in_place.InContext(handler, self._context)
+            await InContext(handler, self._context)
         except asyncio.CancelledError:
             if not self._was_cut():
                 raise
@@ -347,11 +272,6 @@ class Connection(Mailbox):
         self._gaps += 1
         self._read_ahead += 1
         self._wake_main()
-
-    def _wake_main(self) -> None:
-        parked, self._parked = self._parked, None
-        if parked is not None and not parked.done():
-            parked.set_result(None)
 
     async def _wait_for_room(self) -> None:
         if self._room is None:

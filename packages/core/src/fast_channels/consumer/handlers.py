@@ -81,6 +81,13 @@ class LayerHandlers(ClientHandlers):
         return super()._reachable(kind, name)
 
 
+class NoHandlers(dict[str, str | None]):
+    """None for every type of message."""
+
+    def __missing__(self, kind: str) -> None:
+        return None
+
+
 _client_handlers: dict[type, ClientHandlers] = {}
 _layer_handlers: dict[type, LayerHandlers] = {}
 

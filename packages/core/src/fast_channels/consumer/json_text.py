@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-_to_json = msgspec.json.Encoder().encode
+to_json = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder().decode
 """As ``from_text``, stricter; raises ``msgspec.DecodeError``."""
 
@@ -13,7 +13,7 @@ decode = msgspec.json.Decoder().decode
 def to_text(content: Any) -> str:
     """Return compact JSON; raises ``TypeError`` or ``ValueError`` for what has no JSON form."""
     try:
-        return _to_json(content).decode()
+        return to_json(content).decode()
     except (TypeError, ValueError, OverflowError, msgspec.MsgspecError):
         return json.dumps(content)  # the standard encoder takes more kinds of keys, or explains
 

@@ -53,6 +53,7 @@ class Socket(AsyncConsumer):
         """Set attributes that the class has; ``groups`` is this instance's own list."""
         super().__init__(**initkwargs)
         self.groups = list(self.groups or ())
+        self._state = CONNECTING
 
     async def pass_on(self, message: ChannelMessage) -> None:
         """Send to the client, unless it has left."""

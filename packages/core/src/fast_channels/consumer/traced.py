@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from fast_channels.consumer.connection import Connection, MakeHandler
+from fast_channels.consumer.connection import Connection
 from fast_channels.consumer.kinds import adapt
+from fast_channels.consumer.starting import MakeHandler
 from fast_channels.layers import tracing
 from fast_channels.layers.mailbox import Message
 
@@ -12,6 +13,7 @@ class TracedConnection(Connection):
     """Made in place of a ``Connection`` while messages carry contexts."""
 
     __slots__ = ()
+    direct = False
 
     def _for_layer(self, message: Message) -> Any:
         return self._traced(super()._for_layer, message)
