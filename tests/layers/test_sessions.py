@@ -11,7 +11,7 @@ from fast_channels.exceptions import (
     InvalidChannelLayerError,
     LayerClosed,
 )
-from fast_channels.layers import BaseChannelLayer, Inbox
+from fast_channels.layers import BaseChannelLayer, Inbox, InMemoryChannelLayer
 
 from .backends import DownBackend, Make, UnansweringBackend, WatchedBackend, layers
 from .clock import virtual_time
@@ -28,6 +28,16 @@ async def test_a_layer_opens_at_first_use_and_once(make: Make) -> None:
     assert layer.backend.calls.count("open") == 1
     await layer.open()
     assert layer.backend.calls.count("open") == 1
+
+
+async def test_who_opened_the_layer_waits_for_no_turn_of_the_loop_at_later_calls() -> None:
+    layer = InMemoryChannelLayer()
+    channel = await layer.new_channel()
+    for group in ("new", "newer"):
+        joining = layer.group_add(group, channel)
+        with pytest.raises(StopIteration):  # it returned, and waited for nothing
+            joining.send(None)
+    await layer.close()
 
 
 async def test_first_uses_at_once_go_on_in_the_order_in_which_they_came(make: Make) -> None:

@@ -224,6 +224,9 @@ class Backend(ABC):
     frame_bytes: int = 65_536
     """How many bytes of messages core packs into one payload at best."""
 
+    at_once: bool = False
+    """``subscribe`` never waits for anything, so that core needs no task and no time limit."""
+
     queues: WorkerQueues | None = None
     """The broker's worker queues; None: it has none, and core says so clearly."""
 

@@ -63,7 +63,8 @@ class Memberships:
         join = topic, mailbox.name
         self._joins[join] = self._joins.get(join, 0) + 1
         try:
-            await self._subscriptions.ensure(topic)
+            if not await self._subscriptions.taken_at_once(topic):
+                await self._subscriptions.ensure(topic)
         except BaseException:
             if join in self._joins:  # else another call has joined it meanwhile
                 self._joins[join] -= 1

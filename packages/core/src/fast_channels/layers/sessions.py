@@ -21,6 +21,8 @@ class _Opening:
     loop: asyncio.AbstractEventLoop
     task: "asyncio.Task[Session]"
     turns: "list[asyncio.Future[None]]"
+    last: "asyncio.Future[None] | None" = None
+    """The last turn of those that have come."""
 
 
 class Sessions:
@@ -84,6 +86,8 @@ class Sessions:
             opening.turns.append(turn)
             await turn
             session = opening.task.result()
+            if turn is opening.last and not opening.turns:
+                self._over(opening)  # else whoever never waits elsewhere would wait here each time
             if not session.closed:
                 return session
         raise LayerClosed(f"{self._layer} is closed; call await layer.open() to use it again")
@@ -162,10 +166,15 @@ class Sessions:
         for turn in turns:
             if not turn.done():
                 turn.set_result(None)
+                opening.last = turn
         failed = opening.task.cancelled() or opening.task.exception() is not None
         if turns and not failed:
             opening.loop.call_soon(self._opened, opening)
-        elif self._opening.get(opening.loop) is opening:
+        else:
+            self._over(opening)
+
+    def _over(self, opening: _Opening) -> None:
+        if self._opening.get(opening.loop) is opening:
             del self._opening[opening.loop]
 
     def _forget_ended(self) -> None:

@@ -50,6 +50,14 @@ class Subscriptions:
         self._leaving.pop(topic, None)
         return topic in self._live
 
+    async def taken_at_once(self, topic: str) -> bool:
+        """The topic, which is not live, is live now; False where that may take a while."""
+        if not self._backend.at_once or self._worker is not None or self._closed:
+            return False
+        await self._backend.subscribe([topic])
+        self._live.add(topic)
+        return True
+
     async def ensure(self, *topics: str) -> None:
         """They are live; raises ``BackendUnavailable`` when the broker does not confirm one."""
         missing = [topic for topic in topics if not self.live(topic)]

@@ -150,6 +150,12 @@ class MemoryQueues:
 class MemoryBackend(Backend):
     """Topics inside one process."""
 
+    at_once = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.at_once = cls.subscribe is MemoryBackend.subscribe
+
     def __init__(
         self,
         broker: MemoryBroker,
