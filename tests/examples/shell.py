@@ -2,7 +2,7 @@
 
 A line runs in the folder of the file that its page has included last. Only places are others:
 ``redis://localhost`` is a server of the tests, and each port on the page is a free one. And a
-server has two processes where its page has four.
+server has one process where its page has four: several are what ``tests/threads`` is about.
 """
 
 import os
@@ -146,7 +146,7 @@ class Terminals:
         )
         text = re.sub(r"redis://localhost(?::6379)?", self.redis_url, text)
         text = text.replace("redis-cli ", f"redis-cli -p {self.redis_url.rpartition(':')[2]} ")
-        text = text.replace("--workers 4", "--workers 2")
+        text = text.replace("--workers 4", "--workers 1")
         # The Python that has made .venv: with another one, make would make it anew.
         text = re.sub("^make ", f"make PYTHON={ROOT}/.venv/bin/python ", text)
         ports = {name: str(self.port("8000")) for name in ("PORT", "UVICORN_PORT")}

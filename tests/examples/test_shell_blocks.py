@@ -53,13 +53,16 @@ def is_run(page: Path, line: Line) -> bool:
 
 
 def first_of_each(pages: dict[Path, list[Line]]) -> dict[Path, list[Line]]:
-    """Return the lines that are run, without those that an earlier page or ``tests/tools`` has."""
-    seen = {(line.text, line.folder) for line in pages[COMMAND_LINE] if ENDS.match(line.text)}
+    """Return the lines that are run, without those that an earlier page or ``tests/tools`` has.
+
+    Every step of the tutorial is served by ``test_tutorial``.
+    """
+    seen = {line.text for line in pages[COMMAND_LINE] if ENDS.match(line.text)}
     chosen: dict[Path, list[Line]] = {}
     for page, lines in pages.items():
         for line in lines:
-            if is_run(page, line) and (line.text, line.folder) not in seen:
-                seen.add((line.text, line.folder))
+            if is_run(page, line) and line.text not in seen:
+                seen.add(line.text)
                 chosen.setdefault(page, []).append(line)
     return chosen
 
