@@ -192,6 +192,7 @@ async def test_overflow_disconnect_cuts_off_a_client_that_does_not_read(
     class Consumer(Recorded):
         def group_note(self, message):
             try:
+                note("began")
                 for _ in range(much):
                     self.send("x")
             except asyncio.CancelledError:
@@ -207,6 +208,7 @@ async def test_overflow_disconnect_cuts_off_a_client_that_does_not_read(
     for number in range(10):
         await layer.group_send("all", {"type": "group.note", "text": number})
         await journal.has(number)
+        await journal.has("began")
     # The cut has begun, and now there is room for the close.
     slow.writable.set()
     assert await slow.ended() is None
