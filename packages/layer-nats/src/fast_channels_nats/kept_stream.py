@@ -34,6 +34,9 @@ what is kept are known by them, and a page is read whole while the oldest entrie
 KNOWN_SECONDS: Final = 3_600.0
 """What the stream adds to ``ttl``, so that an end is known when what came before has expired."""
 
+MADE_SECONDS: Final = 0.25
+"""How long before a stream is used others are waited for that were made in the same moment."""
+
 SETTLING_SECONDS: Final = 2.0
 """Servers of a cluster have elected a new stream's first leader by then."""
 
@@ -189,6 +192,9 @@ class KeptStream:
             except Refused as error:
                 if error.code not in FASTER:
                     raise
+        if name != self._learnt[0]:
+            # Servers may let several pass that are made at once; by then all of them are listed.
+            await asyncio.sleep(MADE_SECONDS)
             name = await self._one(name)
         found = (await self._requests.call(f"STREAM.INFO.{name}"))["config"]
         if any(found.get(key, 0) < value for key, value in wanted.items()):
