@@ -31,6 +31,11 @@ class Proxy:
         """Nothing passes any more on the connections of now."""
         self._doomed = set(self._writers)
 
+    def cut(self) -> None:
+        """The connections of now are closed, and both ends know."""
+        for writer in self._writers:
+            writer.close()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection."""
         self.connections += 1

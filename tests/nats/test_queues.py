@@ -6,9 +6,10 @@ from pathlib import Path
 
 import nats
 import pytest
+from tests.proxy import proxied
 from tests.waiting import soon, until
 
-from fast_channels.exceptions import ChannelFull
+from fast_channels.exceptions import BackendUnavailable, ChannelFull
 
 from .conftest import Make
 from .servers import Server, running
@@ -35,6 +36,46 @@ async def test_jobs_survive_a_killed_server(fragile: Server, make: Make) -> None
     other = make(fragile.url)
     numbers = [(await soon(other.receive("jobs")))["number"] for _ in range(5)]
     assert numbers == [0, 1, 2, 3, 4]
+
+
+async def test_a_job_that_is_given_back_without_a_connection_waits_for_nobody(
+    server: Server, make: Make
+) -> None:
+    async with proxied(server.port, "nats") as proxy:
+        leaving, other = make(proxy.url), make(server.url)
+        await other.send("jobs", {"type": "job"})
+        lease = await soon(leaving.take("jobs"))
+        proxy.dead = True
+        proxy.cut()
+        with pytest.raises(BackendUnavailable):
+            await soon(leaving.send("jobs", {"type": "lost"}))  # now it knows
+        with pytest.raises(BackendUnavailable):
+            await soon(lease.release())
+        proxy.dead = False
+        # It would come by itself 30 seconds after it was taken.
+        assert await soon(other.receive("jobs")) == {"type": "job"}
+        await leaving.close()
+
+
+async def test_a_job_that_comes_for_a_cancelled_reader_goes_to_the_next(
+    server: Server, make: Make, prefix: str
+) -> None:
+    async with proxied(server.port, "nats") as proxy:
+        sender, worker, other = make(server.url), make(proxy.url), make(server.url)
+        reader = asyncio.create_task(worker.receive("jobs"))
+
+        def cancelled(data: bytes) -> bytes:
+            if b" $JS.ACK." in data:  # a job comes, and its reader goes
+                reader.cancel()
+            return data
+
+        proxy.rewrite = cancelled
+        await sender.send("jobs", {"type": "job"})
+        await soon(asyncio.wait([reader]))
+        assert reader.cancelled()
+        proxy.rewrite = bytes
+        assert await soon(other.receive("jobs")) == {"type": "job"}
+        await worker.close()
 
 
 async def test_expired_jobs_make_room_for_new_ones(server: Server, make: Make) -> None:

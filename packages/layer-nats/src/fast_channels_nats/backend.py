@@ -74,6 +74,7 @@ class NatsBackend(Backend):
                 kept.came_back(live.latest, live.offset)
             subscriber.came_back(connection, cause)
             link.use(connection, subscriber.deliver)
+            jobs.came_back(connection)
 
         def went(cause: Exception) -> None:
             requests.lost(cause)

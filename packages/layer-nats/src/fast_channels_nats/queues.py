@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels_nats.connection import Message
+from fast_channels_nats.connection import Connection, Message
 from fast_channels_nats.link import logger
 from fast_channels_nats.refusals import NO_MESSAGE, NO_STREAM
 from fast_channels_nats.requests import Refused, Requests, packed
@@ -42,7 +42,10 @@ class NatsJob:
             self._queues.forget_pieces(self)
 
     async def release(self) -> None:
-        """The job is first in its queue again, unless it was finished or released already."""
+        """The job is first in its queue again, unless it was finished or released already.
+
+        Raises ``BackendUnavailable`` when there is no connection: it is when there is one.
+        """
         await self._tell(BACK)
 
     def give_back(self) -> None:
@@ -58,7 +61,8 @@ class NatsJob:
             link = self._queues.requests.link
             connection = link.connection or await link.ready()
         except BackendUnavailable:
-            self._end()
+            if self._end() and word == BACK:
+                self._queues.back(self.message)
             raise
         if not self._end():
             return False
@@ -95,6 +99,8 @@ class NatsQueues:
         self._queues: dict[str, Takers] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._owed: list[bytes] = []
+        """Where to tell, when there is a connection, that somebody else shall have a job."""
         self._closed = False
 
     @property
@@ -151,10 +157,17 @@ class NatsQueues:
             await self.requests.close(CLOSING_SECONDS)
 
     def back(self, message: Message) -> None:
-        """Tell the server that somebody else shall have the job."""
+        """Tell the server, as soon as there is one, that somebody else shall have the job."""
         connection = self.requests.link.connection
         if connection is not None:
             connection.write(packed(message.reply, BACK))
+        else:
+            self._owed.append(message.reply)
+
+    def came_back(self, connection: Connection) -> None:
+        """Tell the server what could not be told without a connection."""
+        owed, self._owed = self._owed, []
+        connection.write(b"".join(packed(reply, BACK) for reply in owed))
 
     def forget_pieces(self, job: NatsJob) -> None:
         """The pieces of a finished job go, too, when the server comes to it."""
