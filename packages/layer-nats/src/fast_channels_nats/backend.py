@@ -18,6 +18,7 @@ from fast_channels_nats.link import NatsLink
 from fast_channels_nats.queues import NatsJob, NatsQueues
 from fast_channels_nats.requests import Requests
 from fast_channels_nats.server import Server
+from fast_channels_nats.silence import Silence
 from fast_channels_nats.subjects import refused_subject, subject_of
 from fast_channels_nats.subscriber import Subscriber
 
@@ -48,6 +49,7 @@ class NatsBackend(Backend):
         self._replicas = replicas
         self._inbox_prefix = inbox_prefix
         self._link: NatsLink | None = None
+        self._silence: Silence | None = None
         self._subscriber: Subscriber | None = None
         self._jobs: NatsQueues | None = None
         self._kept: NatsHistory | None = None
@@ -59,6 +61,8 @@ class NatsBackend(Backend):
         loop = asyncio.get_running_loop()
         link = self._link = NatsLink(loop, self._servers)
         requests = Requests(link, self._inbox_prefix)
+        silence = self._silence = Silence(link, requests)
+        requests.unanswered = silence.note
         subscriber = self._subscriber = Subscriber(link, inbox, requests.take)
         jobs = self._jobs = NatsQueues(
             loop, requests, self._capacity_of, self._replicas, self._servers[0].max_payload
@@ -95,6 +99,8 @@ class NatsBackend(Backend):
             link, jobs = self._link, self._jobs
             if link is not None and jobs is not None:
                 try:
+                    if self._silence is not None:
+                        await self._silence.close()
                     if self._subscriber is not None:
                         await self._subscriber.kept.close()
                     if self._kept is not None:

@@ -154,6 +154,7 @@ class KeptPublisher:
                     continue
                 try:
                     if status_of(message) is not None:
+                        self._requests.missed(item.subject)
                         raise Refused("JetStream does not answer: nobody listens", 503)
                     answered(message)
                 except Refused as error:
@@ -186,6 +187,7 @@ class KeptPublisher:
                             self._end(reply)
                 await batch.done
         except TimeoutError:
+            self._requests.missed(items[0].subject, ANSWER_SECONDS)
             raise NoAnswer(ANSWER_SECONDS) from None
         finally:
             for reply in replies:

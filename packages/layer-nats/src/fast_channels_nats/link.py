@@ -20,6 +20,9 @@ logger = logging.getLogger("fast_channels.nats")
 LONGEST_DELAY: Final = 0.5
 """Seconds between two attempts at something that the servers will do soon, at most."""
 
+ANOTHER_SECONDS: Final = 1.0
+"""How long each server may take to let us in beside the one in use."""
+
 LEAVING_SECONDS: Final = 1.0
 """How long a connection that is left may take to answer what it was asked."""
 
@@ -31,8 +34,36 @@ class NatsLink(Link[Connection]):
         self.refused: Callable[[str], None] | None = None
         """Told of what the server refuses."""
         self._pool = Pool(servers)
-        super().__init__(loop, self._pool.connect, logger=logger)
+        self._next: Connection | None = None
+        """A connection that waits to be the next one."""
+        super().__init__(loop, self._connected, logger=logger)
         self.retire = _retire
+
+    @property
+    def others(self) -> bool:
+        """There is more than one server."""
+        return self._pool.size > 1
+
+    async def another(self) -> Connection:
+        """Return a connection beside the one in use, to another server if one lets us in."""
+        return await self._pool.connect(ANOTHER_SECONDS)
+
+    def move(self, connection: Connection, cause: Exception) -> None:
+        """The connection takes the place of the one in use, when it is ready."""
+        self._next = connection
+        self.leave(cause)
+
+    async def close(self) -> None:
+        """The connection is gone, and the next one."""
+        await super().close()
+        if self._next is not None:
+            await self._next.close()
+
+    async def _connected(self, seconds: float) -> Connection:
+        connection, self._next = self._next, None
+        if connection is not None and connection.lost is None:
+            return connection
+        return await self._pool.connect(seconds)
 
     def use(self, connection: Connection, deliver: Callable[[Message], None]) -> None:
         """What comes on the connection is handed to ``deliver`` from now on."""

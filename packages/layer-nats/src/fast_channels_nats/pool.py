@@ -27,6 +27,11 @@ class Pool:
         self._last: Server | None = None
         """The one that was connected to last; its neighbour comes first."""
 
+    @property
+    def size(self) -> int:
+        """How many servers there are."""
+        return len(self._circle)
+
     async def connect(self, seconds: float) -> Connection:
         """Return a connection to the first server that lets us in, from the one whose turn it is.
 

@@ -48,6 +48,8 @@ class Requests:
 
     def __init__(self, link: NatsLink, inbox_prefix: str) -> None:
         self.link = link
+        self.unanswered: Callable[[bytes, float], None] | None = None
+        """Told of the subject of what was not answered, and for how many seconds."""
         self._inbox = f"{inbox_prefix}.{os.urandom(11).hex()}".encode()
         self._numbers = itertools.count(1)
         self._asked: dict[bytes, asyncio.Future[Message]] = {}
@@ -148,14 +150,21 @@ class Requests:
                 await self.send(REPLIES, subject, payload, reply, head)
                 message = await answer
         except TimeoutError:
+            self.missed(subject, within)
             raise NoAnswer(within) from None
         finally:
             self._asked.pop(reply, None)
             if answer.done() and not answer.cancelled():
                 answer.exception()
         if status_of(message) == NO_RESPONDERS:
+            self.missed(subject)
             raise Refused("JetStream does not answer: nobody listens", NO_RESPONDERS)
         return message
+
+    def missed(self, subject: bytes, seconds: float = 0.0) -> None:
+        """Note that nobody has answered what was sent there so many seconds ago."""
+        if self.unanswered is not None:
+            self.unanswered(subject, seconds)
 
     def _answers(self, sid: bytes) -> bytes:
         return b"%b.%b.*" % (self._inbox, sid)
@@ -186,12 +195,13 @@ class Requests:
         while True:
             try:
                 return answered(await self.ask(subject, body, within=AGAIN_SECONDS))
-            except NoAnswer:
+            except (NoAnswer, ConnectionLost) as error:
                 if time.monotonic() >= until:
-                    raise NoAnswer(ANSWER_SECONDS) from None
+                    raise NoAnswer(ANSWER_SECONDS) from error
             except Refused as error:
                 if error.code not in NO_LEADER or time.monotonic() >= until:
                     raise
+                self.missed(subject)
                 await asyncio.sleep(next(delays))
 
 
