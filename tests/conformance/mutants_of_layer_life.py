@@ -138,6 +138,7 @@ class OpensAgain(Mutant):
 
     async def open(self):
         self._sessions._by_loop.pop(asyncio.get_running_loop(), None)
+        self._sessions.latest = None
         await super().open()
 
 
