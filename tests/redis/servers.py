@@ -333,8 +333,14 @@ class Nodes:
         wait_until(
             lambda: replica.client().info("replication")["master_link_status"] == "up", "a replica"
         )
+        # Both ways: who knows only its master, and then loses it, asks nobody for a vote.
+        names = [self.id(node) for node in self.nodes]
         wait_until(
-            lambda: all(self.id(replica) in str(n.command("CLUSTER", "NODES")) for n in self.nodes),
+            lambda: all(
+                name in str(node.command("CLUSTER", "NODES"))
+                for node in self.nodes
+                for name in names
+            ),
             "acquaintance",
         )
         return replica
