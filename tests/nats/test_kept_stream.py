@@ -1,47 +1,67 @@
-"""Which stream keeps a prefix's history, where servers let two pass that were made at once."""
+"""Which stream keeps a prefix's history, where a server let two pass that were made at once."""
 
-import asyncio
-from types import SimpleNamespace
-from typing import Any, cast
+import json
+import re
+import time
 
+import nats
 import pytest
+from tests.proxy import proxied
 
-from fast_channels_nats.kept_stream import KeptStream
-from fast_channels_nats.requests import Requests
+from fast_channels.layers import HistoryPolicy
 
-LARGE = {"max_msgs_per_subject": 1 << 20, "max_age": 1 << 60, "duplicate_window": 1 << 60}
+from .conftest import Make
+from .servers import Server
 
-
-class Link:
-    """A link to one server."""
-
-    async def ready(self) -> Any:
-        return SimpleNamespace(info={})
+KEPT = {"*": HistoryPolicy(keep=10, ttl=60)}
+CREATE = re.compile(rb"PUB \$JS\.API\.STREAM\.CREATE\.(\S+) (\S+) \d+\r\n(.*?)\r\n")
 
 
-class Answers:
-    """JetStream that lists another process's stream a moment after this one's was made."""
-
-    def __init__(self, rival: str) -> None:
-        self.link = Link()
-        self.streams: list[str] = []
-        self._rival = rival
-
-    async def call(self, name: str, /, **_: Any) -> dict[str, Any]:
-        what, _, stream = name.rpartition(".")
-        if what == "STREAM.CREATE":
-            self.streams.append(stream)
-            asyncio.get_running_loop().call_later(0.05, self.streams.append, self._rival)
-        elif what == "STREAM.DELETE":
-            self.streams.remove(stream)
-        return {"streams": list(self.streams), "config": LARGE}
+def created(name: str, taking: str, reply: str, config: bytes) -> bytes:
+    """Return the command that makes the stream for one group, instead of for all of the prefix."""
+    changed = json.loads(config)
+    subjects = [each.replace("*", taking) for each in changed["subjects"]]
+    changed |= {"name": name, "subjects": subjects}
+    del changed["republish"]  # of all of the prefix
+    body = json.dumps(changed)
+    return f"PUB $JS.API.STREAM.CREATE.{name} {reply} {len(body)}\r\n{body}\r\n".encode()
 
 
-@pytest.mark.parametrize("rival", ["fc=h+0", "fc=h+z"])
-async def test_of_two_streams_that_are_made_at_once_all_use_the_same(rival: str) -> None:
-    answers = Answers(rival)
-    stream = KeptStream("fc:h", cast("Requests", answers), None)
-    await stream.make()
-    own = next((name for name in answers.streams if name != rival), None)
-    assert stream.name == (rival if rival == "fc=h+0" else own)
-    assert (own is None) == (rival == "fc=h+0"), "each process deletes its own alone"
+@pytest.mark.parametrize("epoch", ["0", "z"])
+async def test_of_two_streams_that_are_made_at_once_all_use_the_same(
+    server: Server, make: Make, prefix: str, epoch: str
+) -> None:
+    """A server refuses a stream that takes what another one does, but for a rare moment.
+
+    Here each takes another group, so that it lets both pass every time.
+    """
+    rival, own = f"{prefix}=h+{epoch}", ""
+    began = looked = 0.0
+
+    def doubled(data: bytes) -> bytes:
+        nonlocal own, began, looked
+        made = CREATE.search(data)
+        if made is None:
+            if began and b" $JS.API.STREAM.NAMES " in data:
+                looked = looked or time.monotonic()
+            return data
+        began = time.monotonic()
+        own, reply, config = made[1].decode(), made[2].decode(), made[3]
+        first, second = sorted([own, rival])
+        both = created(first, "room", reply if first == own else "nobody", config)
+        both += created(second, "other", reply if second == own else "nobody", config)
+        return data[: made.start()] + both + data[made.end() :]
+
+    async with proxied(server.port, "nats") as proxy:
+        proxy.rewrite = doubled
+        layer, other = (make(each, history=KEPT) for each in (proxy.url, server.url))
+        await layer.group_send("room", {"type": "kept"})
+        assert await other.group_history("room") == [{"type": "kept"}]
+        await layer.close()
+    operator = await nats.connect(server.url)
+    found = {each.config.name: each for each in await operator.jetstream().streams_info()}
+    await operator.close()
+    ours = {name for name in found if name and name.startswith(f"{prefix}=h+")}
+    assert looked - began > 0.2, "others are waited for that are made in that moment"
+    assert ours == ({rival} if rival < own else {own, rival}), "each deletes its own alone"
+    assert found[min(own, rival)].state.messages == 1
