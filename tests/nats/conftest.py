@@ -6,7 +6,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import nats
 import pytest
+from nats.aio.client import Client
+from tests.proxy import Proxy, proxied
 
 from fast_channels_nats import NatsChannelLayer
 
@@ -55,6 +58,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
     """A server that tests share, each with a prefix of its own."""
     with running(tmp_path_factory.mktemp("nats")) as shared:
         yield shared
+
+
+@pytest.fixture
+async def operator(server: Server) -> AsyncGenerator[Client]:
+    """Somebody else at the shared server, who does there what an operator may."""
+    client = await nats.connect(server.url)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def proxy(server: Server) -> AsyncGenerator[Proxy]:
+    """A road to the shared server; named before ``make``, it outlives the layers on it."""
+    async with proxied(server.port, "nats") as road:
+        yield road
 
 
 @pytest.fixture

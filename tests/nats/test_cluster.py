@@ -12,14 +12,12 @@ from tests.waiting import read_until, soon
 
 from fast_channels.exceptions import BackendUnavailable
 from fast_channels.layers import HistoryPolicy
-from fast_channels_nats import NatsChannelLayer
 
 from .conftest import Make
+from .rooms import GAP, LAST, member
 from .servers import Cluster
 
 T = TypeVar("T")
-GAP = {"type": "channels.gap", "group": "room"}
-LAST = {"type": "last"}
 pytestmark = pytest.mark.timeout(60)
 
 
@@ -27,13 +25,6 @@ pytestmark = pytest.mark.timeout(60)
 async def _whole(cluster: Cluster) -> None:
     """Every server runs when the test begins."""
     await asyncio.to_thread(cluster.start)
-
-
-async def member(layer: NatsChannelLayer) -> str:
-    """Return a channel of the layer that is in the group."""
-    channel = await layer.new_channel()
-    await layer.group_add("room", channel)
-    return channel
 
 
 async def when_elected(call: Callable[[], Awaitable[T]]) -> T:

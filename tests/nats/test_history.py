@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import nats
 import pytest
-from tests.proxy import proxied
+from nats.aio.client import Client
+from tests.proxy import Proxy
 from tests.waiting import hears, read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable, HistoryLost, InvalidChannelLayerError
@@ -16,37 +16,14 @@ from fast_channels.layers import HistoryPolicy
 from fast_channels_nats import NatsChannelLayer
 
 from .conftest import Make
+from .rooms import GAP, LAST, history_streams, member
 from .servers import Server, running
 
 KEPT = {"few": HistoryPolicy(keep=3, ttl=60), "*": HistoryPolicy(keep=1_000, ttl=60)}
-GAP = {"type": "channels.gap", "group": "room"}
-LAST = {"type": "last"}
 
 
 def numbered(number: int) -> dict[str, Any]:
     return {"type": "n", "n": number}
-
-
-async def member(layer: NatsChannelLayer, **options: Any) -> str:
-    """Return a channel of the layer that is in the group."""
-    channel = await layer.new_channel()
-    await layer.group_add("room", channel, **options)
-    return channel
-
-
-async def streams(url: str) -> dict[str, Any]:
-    """Return what the server's streams hold, by name."""
-    operator = await nats.connect(url)
-    found = await operator.jetstream().streams_info()
-    await operator.close()
-    return {str(stream.config.name): stream for stream in found}
-
-
-async def delete_streams(url: str) -> None:
-    operator = await nats.connect(url)
-    for name in await streams(url):
-        await operator.jetstream().delete_stream(name)
-    await operator.close()
 
 
 async def heard_again(layer: NatsChannelLayer, channel: str) -> list[Any]:
@@ -94,27 +71,24 @@ async def test_a_server_that_lost_its_data_has_another_history(fragile: Server, 
 
 
 async def test_a_deleted_stream_is_made_again_and_members_hear_of_it(
-    server: Server, make: Make, prefix: str
+    server: Server, make: Make, prefix: str, operator: Client
 ) -> None:
     here, there = make(server.url, history=KEPT), make(server.url, history=KEPT)
     channel = await member(there)
     await here.group_send("room", numbered(0))
-    operator = await nats.connect(server.url)
-    [name] = [each for each in await streams(server.url) if each.startswith(f"{prefix}=h+")]
+    [name] = await history_streams(operator, prefix)
     await operator.jetstream().delete_stream(name)
-    await operator.close()
     await here.group_send("room", numbered(1))
     await here.group_send("room", LAST)
     assert await read_until(there, channel, LAST) == [numbered(0), GAP, numbered(1)]
 
 
 async def test_processes_that_begin_at_once_share_one_stream(
-    server: Server, make: Make, prefix: str
+    server: Server, make: Make, prefix: str, operator: Client
 ) -> None:
     layers = [make(server.url, history=KEPT) for _ in range(8)]
     await asyncio.gather(*(layer.group_send("room", numbered(n)) for n, layer in enumerate(layers)))
-    names = [name for name in await streams(server.url) if name.startswith(f"{prefix}=h+")]
-    assert len(names) == 1
+    assert len(await history_streams(operator, prefix)) == 1
     found = await layers[0].group_history("room")
     assert sorted(each["n"] for each in found) == list(range(8))
 
@@ -131,17 +105,13 @@ async def test_who_keeps_less_does_not_cut_what_others_keep(server: Server, make
 
 
 async def test_topics_that_keep_little_are_cut_in_the_stream(
-    server: Server, make: Make, prefix: str
+    server: Server, make: Make, prefix: str, operator: Client
 ) -> None:
     layer = make(server.url, history=KEPT)
     await layer.group_send("room", numbered(0))
     await asyncio.gather(*(layer.group_send("few", numbered(n)) for n in range(900)))
     assert [each["n"] for each in await layer.group_history("few")] == [897, 898, 899]
-    [held] = [
-        stream
-        for name, stream in (await streams(server.url)).items()
-        if name.startswith(f"{prefix}=h+")
-    ]
+    [held] = (await history_streams(operator, prefix)).values()
     assert held.state.messages < 600, "not as many as the largest policy keeps"
 
 
@@ -159,7 +129,7 @@ async def test_large_messages_keep_their_places(server: Server, make: Make) -> N
 
 
 async def test_pieces_of_what_is_not_kept_are_removed(
-    server: Server, make: Make, prefix: str
+    server: Server, make: Make, prefix: str, operator: Client
 ) -> None:
     layer = make(server.url, history=KEPT)
     sent = [{"type": "large", "text": f"{number}" * 900_000} for number in range(8)]
@@ -169,26 +139,20 @@ async def test_pieces_of_what_is_not_kept_are_removed(
     for _ in range(4):
         await layer.group_send("few", sent[0], id="once")
     assert await layer.group_history("few") == [*sent[-2:], sent[0]], "its pieces, too, once"
-    [held] = [
-        stream
-        for name, stream in (await streams(server.url)).items()
-        if name.startswith(f"{prefix}=h+")
-    ]
+    [held] = (await history_streams(operator, prefix)).values()
     assert held.state.bytes < 4_000_000
 
 
 async def test_a_large_message_of_which_a_piece_is_gone_is_never_half_there(
-    server: Server, make: Make, prefix: str
+    server: Server, make: Make, prefix: str, operator: Client
 ) -> None:
     layer = make(server.url, history=KEPT)
     await layer.group_send("room", numbered(0))
     position = (await layer.group_history("room"))[0].position
     await layer.group_send("room", {"type": "large", "text": "x" * 900_000})
     await layer.group_send("room", LAST)
-    operator = await nats.connect(server.url)
-    [name] = [each for each in await streams(server.url) if each.startswith(f"{prefix}=h+")]
+    [name] = await history_streams(operator, prefix)
     await operator.jetstream().purge_stream(name, subject=f"{prefix}.h-parts.>")
-    await operator.close()
     with pytest.raises(HistoryLost):
         await layer.group_history("room", since=position)
     assert await layer.group_history("room") == [LAST]
@@ -208,11 +172,9 @@ async def test_history_without_jetstream_is_refused_clearly(tmp_path: Path, make
 
 
 async def test_a_stream_that_takes_the_subjects_is_named(
-    server: Server, make: Make, prefix: str
+    server: Server, make: Make, prefix: str, operator: Client
 ) -> None:
-    operator = await nats.connect(server.url)
     await operator.jetstream().add_stream(name=f"{prefix}-all", subjects=[f"{prefix}.>"])
-    await operator.close()
     layer = make(server.url, history=KEPT)
     with pytest.raises(InvalidChannelLayerError, match=f"'{prefix}-all' takes {prefix}.h-log"):
         await layer.group_send("room", LAST)
@@ -316,7 +278,7 @@ async def test_a_position_of_what_was_set_back_is_good_for_nothing_else(
 
 
 async def test_a_consumer_that_its_servers_do_not_know_of_yet_is_asked_again(
-    make: Make, server: Server
+    proxy: Proxy, make: Make
 ) -> None:
     asks = 0
 
@@ -326,16 +288,15 @@ async def test_a_consumer_that_its_servers_do_not_know_of_yet_is_asked_again(
         asks += data.count(b"PUB $JS.API.CONSUMER.MSG.NEXT")
         return data.replace(b"PUB $JS.API.C", b"PUB $NO.API.C") if 0 < asks <= 2 else data
 
-    async with proxied(server.port, "nats") as proxy:
-        layer = make(proxy.url, history=KEPT)
-        await layer.group_send("room", numbered(1))
-        proxy.rewrite = astray
-        assert await layer.group_history("room") == [numbered(1)]
-        assert asks == 3
+    layer = make(proxy.url, history=KEPT)
+    await layer.group_send("room", numbered(1))
+    proxy.rewrite = astray
+    assert await layer.group_history("room") == [numbered(1)]
+    assert asks == 3
 
 
 async def test_a_stream_that_another_process_has_just_deleted_is_looked_for_again(
-    make: Make, server: Server
+    proxy: Proxy, make: Make
 ) -> None:
     asks = 0
 
@@ -347,15 +308,14 @@ async def test_a_stream_that_another_process_has_just_deleted_is_looked_for_agai
             return re.sub(rb"(PUB \$JS.API.STREAM.INFO.\S+)\S ", rb"\1_ ", data)
         return data
 
-    async with proxied(server.port, "nats") as proxy:
-        layer = make(proxy.url, history=KEPT)
-        proxy.rewrite = astray
-        await layer.group_send("room", numbered(1))
-        assert await layer.group_history("room") == [numbered(1)]
-        assert asks == 3
+    layer = make(proxy.url, history=KEPT)
+    proxy.rewrite = astray
+    await layer.group_send("room", numbered(1))
+    assert await layer.group_history("room") == [numbered(1)]
+    assert asks == 3
 
 
-async def test_an_id_whose_entry_is_on_its_way_is_sent_again(make: Make, server: Server) -> None:
+async def test_an_id_whose_entry_is_on_its_way_is_sent_again(proxy: Proxy, make: Make) -> None:
     answers = 0
 
     def early(data: bytes) -> bytes:
@@ -367,10 +327,9 @@ async def test_an_id_whose_entry_is_on_its_way_is_sent_again(make: Make, server:
             return re.sub(place, lambda m: b'"seq":' + b" " * (len(m[1]) - 1) + b"0" + m[2], data)
         return data
 
-    async with proxied(server.port, "nats") as proxy:
-        layer = make(proxy.url, history=KEPT)
-        await layer.group_send("room", numbered(1), id="one")
-        proxy.rewrite = early
-        await layer.group_send("room", numbered(1), id="one")
-        assert answers == 3
-        assert await layer.group_history("room") == [numbered(1)]
+    layer = make(proxy.url, history=KEPT)
+    await layer.group_send("room", numbered(1), id="one")
+    proxy.rewrite = early
+    await layer.group_send("room", numbered(1), id="one")
+    assert answers == 3
+    assert await layer.group_history("room") == [numbered(1)]

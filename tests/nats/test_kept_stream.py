@@ -4,13 +4,14 @@ import json
 import re
 import time
 
-import nats
 import pytest
-from tests.proxy import proxied
+from nats.aio.client import Client
+from tests.proxy import Proxy
 
 from fast_channels.layers import HistoryPolicy
 
 from .conftest import Make
+from .rooms import history_streams
 from .servers import Server
 
 KEPT = {"*": HistoryPolicy(keep=10, ttl=60)}
@@ -29,7 +30,7 @@ def created(name: str, taking: str, reply: str, config: bytes) -> bytes:
 
 @pytest.mark.parametrize("epoch", ["0", "z"])
 async def test_of_two_streams_that_are_made_at_once_all_use_the_same(
-    server: Server, make: Make, prefix: str, epoch: str
+    proxy: Proxy, server: Server, make: Make, prefix: str, epoch: str, operator: Client
 ) -> None:
     """A server refuses a stream that takes what another one does, but for a rare moment.
 
@@ -52,16 +53,11 @@ async def test_of_two_streams_that_are_made_at_once_all_use_the_same(
         both += created(second, "other", reply if second == own else "nobody", config)
         return data[: made.start()] + both + data[made.end() :]
 
-    async with proxied(server.port, "nats") as proxy:
-        proxy.rewrite = doubled
-        layer, other = (make(each, history=KEPT) for each in (proxy.url, server.url))
-        await layer.group_send("room", {"type": "kept"})
-        assert await other.group_history("room") == [{"type": "kept"}]
-        await layer.close()
-    operator = await nats.connect(server.url)
-    found = {each.config.name: each for each in await operator.jetstream().streams_info()}
-    await operator.close()
-    ours = {name for name in found if name and name.startswith(f"{prefix}=h+")}
+    proxy.rewrite = doubled
+    layer, other = (make(each, history=KEPT) for each in (proxy.url, server.url))
+    await layer.group_send("room", {"type": "kept"})
+    assert await other.group_history("room") == [{"type": "kept"}]
+    found = await history_streams(operator, prefix)
     assert looked - began > 0.2, "others are waited for that are made in that moment"
-    assert ours == ({rival} if rival < own else {own, rival}), "each deletes its own alone"
+    assert found.keys() == ({rival} if rival < own else {own, rival}), "each deletes its own alone"
     assert found[min(own, rival)].state.messages == 1

@@ -9,25 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.proxy import proxied
+from tests.proxy import Proxy
 from tests.recovery import heard_again, recovery, without_ticks
 from tests.waiting import hears, read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels_nats import NatsChannelLayer
 
 from .conftest import Make
+from .rooms import GAP, LAST, member
 from .servers import Server, running
-
-GAP = {"type": "channels.gap", "group": "room"}
-LAST = {"type": "last"}
-
-
-async def member(layer: NatsChannelLayer) -> str:
-    """Return a channel of the layer that is in the group."""
-    channel = await layer.new_channel()
-    await layer.group_add("room", channel)
-    return channel
 
 
 async def test_a_killed_and_restarted_server_costs_one_gap(fragile: Server, make: Make) -> None:
@@ -117,37 +107,33 @@ async def test_a_server_that_only_stalls_costs_nothing(fragile: Server, make: Ma
 
 
 async def test_a_connection_that_went_dead_without_a_word_is_replaced(
-    server: Server, make: Make
+    proxy: Proxy, server: Server, make: Make
 ) -> None:
-    async with proxied(server.port, "nats") as proxy:
-        here, there = make(server.url), make(proxy.url)
-        await here.open()
-        channel = await member(there)
-        proxy.forget()
-        async with recovery():  # a new connection would be let in at once
-            assert await heard_again(here, there, channel) == [GAP]
-        await there.group_send("room", LAST)
-        assert without_ticks(await read_until(there, channel, LAST)) == []
-        await there.close()
+    here, there = make(server.url), make(proxy.url)
+    await here.open()
+    channel = await member(there)
+    proxy.forget()
+    async with recovery():  # a new connection would be let in at once
+        assert await heard_again(here, there, channel) == [GAP]
+    await there.group_send("room", LAST)
+    assert without_ticks(await read_until(there, channel, LAST)) == []
 
 
-async def test_a_road_that_is_dead_for_a_while_costs_one_gap(server: Server, make: Make) -> None:
-    async with proxied(server.port, "nats") as proxy:
-        layer = make(proxy.url)
-        channel = await member(layer)
-        proxy.dead = True
-        began = time.monotonic()
-        with pytest.raises(BackendUnavailable):
-            await layer.group_send("room", {"type": "lost"})
-        assert time.monotonic() - began < 8
-        proxy.dead = False
-        proxy.forget()
-        async with recovery():
-            assert await heard_again(layer, layer, channel) == [GAP]
-        await layer.group_send("room", LAST)
-        assert without_ticks(await read_until(layer, channel, LAST)) == []
-        assert layer.stats()["gaps"] == 1
-        await layer.close()
+async def test_a_road_that_is_dead_for_a_while_costs_one_gap(proxy: Proxy, make: Make) -> None:
+    layer = make(proxy.url)
+    channel = await member(layer)
+    proxy.dead = True
+    began = time.monotonic()
+    with pytest.raises(BackendUnavailable):
+        await layer.group_send("room", {"type": "lost"})
+    assert time.monotonic() - began < 8
+    proxy.dead = False
+    proxy.forget()
+    async with recovery():
+        assert await heard_again(layer, layer, channel) == [GAP]
+    await layer.group_send("room", LAST)
+    assert without_ticks(await read_until(layer, channel, LAST)) == []
+    assert layer.stats()["gaps"] == 1
 
 
 async def test_servers_that_swallow_everything_keep_nobody_from_one_that_is_back(

@@ -4,9 +4,9 @@ import asyncio
 import re
 from pathlib import Path
 
-import nats
 import pytest
-from tests.proxy import proxied
+from nats.aio.client import Client
+from tests.proxy import Proxy
 from tests.waiting import soon, until
 
 from fast_channels.exceptions import BackendUnavailable, ChannelFull
@@ -39,43 +39,39 @@ async def test_jobs_survive_a_killed_server(fragile: Server, make: Make) -> None
 
 
 async def test_a_job_that_is_given_back_without_a_connection_waits_for_nobody(
-    server: Server, make: Make
+    proxy: Proxy, server: Server, make: Make
 ) -> None:
-    async with proxied(server.port, "nats") as proxy:
-        leaving, other = make(proxy.url), make(server.url)
-        await other.send("jobs", {"type": "job"})
-        lease = await soon(leaving.take("jobs"))
-        proxy.dead = True
-        proxy.cut()
-        with pytest.raises(BackendUnavailable):
-            await soon(leaving.send("jobs", {"type": "lost"}))  # now it knows
-        with pytest.raises(BackendUnavailable):
-            await soon(lease.release())
-        proxy.dead = False
-        # It would come by itself 30 seconds after it was taken.
-        assert await soon(other.receive("jobs")) == {"type": "job"}
-        await leaving.close()
+    leaving, other = make(proxy.url), make(server.url)
+    await other.send("jobs", {"type": "job"})
+    lease = await soon(leaving.take("jobs"))
+    proxy.dead = True
+    proxy.cut()
+    with pytest.raises(BackendUnavailable):
+        await soon(leaving.send("jobs", {"type": "lost"}))  # now it knows
+    with pytest.raises(BackendUnavailable):
+        await soon(lease.release())
+    proxy.dead = False
+    # It would come by itself 30 seconds after it was taken.
+    assert await soon(other.receive("jobs")) == {"type": "job"}
 
 
 async def test_a_job_that_comes_for_a_cancelled_reader_goes_to_the_next(
-    server: Server, make: Make, prefix: str
+    proxy: Proxy, server: Server, make: Make
 ) -> None:
-    async with proxied(server.port, "nats") as proxy:
-        sender, worker, other = make(server.url), make(proxy.url), make(server.url)
-        reader = asyncio.create_task(worker.receive("jobs"))
+    sender, worker, other = make(server.url), make(proxy.url), make(server.url)
+    reader = asyncio.create_task(worker.receive("jobs"))
 
-        def cancelled(data: bytes) -> bytes:
-            if b" $JS.ACK." in data:  # a job comes, and its reader goes
-                reader.cancel()
-            return data
+    def cancelled(data: bytes) -> bytes:
+        if b" $JS.ACK." in data:  # a job comes, and its reader goes
+            reader.cancel()
+        return data
 
-        proxy.rewrite = cancelled
-        await sender.send("jobs", {"type": "job"})
-        await soon(asyncio.wait([reader]))
-        assert reader.cancelled()
-        proxy.rewrite = bytes
-        assert await soon(other.receive("jobs")) == {"type": "job"}
-        await worker.close()
+    proxy.rewrite = cancelled
+    await sender.send("jobs", {"type": "job"})
+    await soon(asyncio.wait([reader]))
+    assert reader.cancelled()
+    proxy.rewrite = bytes
+    assert await soon(other.receive("jobs")) == {"type": "job"}
 
 
 async def test_expired_jobs_make_room_for_new_ones(server: Server, make: Make) -> None:
@@ -115,7 +111,7 @@ async def test_layers_that_differ_in_capacity_share_a_queue(server: Server, make
 
 
 async def test_a_queue_whose_stream_was_deleted_is_made_again(
-    server: Server, make: Make, prefix: str
+    server: Server, make: Make, prefix: str, operator: Client
 ) -> None:
     layer = make(server.url)
     await layer.send("jobs", {"type": "lost"})
@@ -123,10 +119,8 @@ async def test_a_queue_whose_stream_was_deleted_is_made_again(
     await layer.send("other", {"type": "first"})
     assert await soon(waiting) == {"type": "first"}
     waiting = asyncio.create_task(layer.receive("other"))
-    operator = await nats.connect(server.url)
     await operator.jetstream().delete_stream(f"{prefix}=q+jobs")
     await operator.jetstream().delete_stream(f"{prefix}=q+other")
-    await operator.close()
     streams = server.folder / "jetstream" / "jetstream" / "$G" / "streams"
     await until(lambda: not (streams / f"{prefix}=q+jobs").exists())
     await layer.send("jobs", {"type": "kept"})
@@ -137,21 +131,20 @@ async def test_a_queue_whose_stream_was_deleted_is_made_again(
 
 
 async def test_another_programs_messages_are_read_and_what_nobody_can_read_is_skipped(
-    server: Server, make: Make, prefix: str
+    server: Server, make: Make, prefix: str, operator: Client
 ) -> None:
     layer = make(server.url)
     channel = await layer.new_channel()
     await layer.group_add("room", channel)
     await layer.send("jobs", {"type": "first"})  # the queue is there
-    other = await nats.connect(server.url)
-    await other.publish(f"{prefix}.g.room", b'{"type": "news"}', headers={"from": "elsewhere"})
+    await operator.publish(f"{prefix}.g.room", b'{"type": "news"}', headers={"from": "elsewhere"})
     node = channel.partition("!")[0].rpartition(".")[2]
     for garbage in (b"\xff\x00 no message of ours", b"", b'{"type": 7}'):
         for topic in ("g.room", f"n.{node}"):
-            await other.publish(f"{prefix}.{topic}", garbage)
-        await other.jetstream().publish(f"{prefix}.q.jobs", garbage)  # it is in the queue then
-    await other.publish(f"{prefix}.g.room", b'{"type": "more"}')
-    await other.close()
+            await operator.publish(f"{prefix}.{topic}", garbage)
+        await operator.jetstream().publish(f"{prefix}.q.jobs", garbage)  # it is in the queue then
+    await operator.publish(f"{prefix}.g.room", b'{"type": "more"}')
+    await operator.flush()
     await layer.send("jobs", {"type": "second"})
     for kind in ("news", "more"):
         assert await soon(layer.receive(channel)) == {"type": kind}
