@@ -1,4 +1,4 @@
-"""uvicorn in a process of its own, which tests kill and start again."""
+"""Servers in processes of their own, which tests kill and start again."""
 
 import os
 import re
@@ -10,16 +10,20 @@ from typing import Self
 import pytest
 
 
-class KillableServer:
-    """An application and its server; started again, it is on the same port."""
+class KillableProcess:
+    """A program in Python that serves, and says where; started again, it is on the same port."""
 
-    def __init__(self, application: str, folder: Path, **environ: str) -> None:
-        self.application = application
+    def __init__(self, folder: Path | None = None, **environ: str) -> None:
         self.folder = folder
         self.environ = environ
         self.port = 0
         self.was_down = False
         self.process: subprocess.Popen[str] | None = None
+
+    @property
+    def command(self) -> str:
+        """What Python runs."""
+        raise NotImplementedError
 
     @property
     def url(self) -> str:
@@ -33,20 +37,19 @@ class KillableServer:
 
     def start(self) -> Self:
         """The server listens."""
-        command = f"-m uvicorn --no-access-log --port {self.port} {self.application}"
         self.process = subprocess.Popen(
-            [sys.executable, *command.split()],
+            [sys.executable, *self.command.split()],
             cwd=self.folder,
-            env={**os.environ, **self.environ},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            env={**os.environ, "PORT": f"{self.port}", **self.environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
         )
-        assert self.process.stderr is not None
+        assert self.process.stdout is not None
         log = ""
-        for line in self.process.stderr:
+        for line in self.process.stdout:
             log += line
-            if address := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
+            if address := re.search(r" on http://127\.0\.0\.1:(\d+)", line):
                 self.port = int(address[1])
                 return self
         pytest.fail(f"the server has not started: {log}")
@@ -57,6 +60,18 @@ class KillableServer:
             return ""
         self.was_down = True
         self.process.kill()
-        _, log = self.process.communicate(timeout=10)
+        log, _ = self.process.communicate(timeout=10)
         self.process = None
         return log
+
+
+class KillableServer(KillableProcess):
+    """An application on uvicorn."""
+
+    def __init__(self, application: str, folder: Path, **environ: str) -> None:
+        super().__init__(folder, **environ)
+        self.application = application
+
+    @property
+    def command(self) -> str:
+        return f"-m uvicorn --no-access-log --port {self.port} {self.application}"

@@ -1,7 +1,6 @@
 """What the tests in a real browser share: the browser, and the demo in it."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
@@ -12,13 +11,10 @@ from .windows import Demo, Window
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> Iterator[Demo]:
-    """The demo, which in the end has written nothing to stderr."""
-    demo = Demo(tmp_path / "stderr")
-    demo.start()
-    yield demo
-    demo.kill()
-    assert demo.errors.read_text() == ""
+def demo() -> Iterator[Demo]:
+    """The demo, which runs."""
+    with Demo().start() as demo:
+        yield demo
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def test_a_restart_misses_nothing_where_a_broker_keeps_it(
 ) -> None:
     demo.kill()
     with running(tmp_path) as redis:
-        demo.layer = redis.url
+        demo.environ["LAYER"] = redis.url
         demo.start()
         ann, bob = window().enter("Ann"), window().enter("Bob")
         bob.say("before")

@@ -1,57 +1,25 @@
 """The demo as a process of its own, and windows of a browser with its chat page."""
 
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, expect
 from tests import browsers
 from tests.browsers import SOON
+from tests.killable import KillableProcess
 
 
-class Demo:
-    """The demo as a process of its own; started again, it is on the same port."""
+class Demo(KillableProcess):
+    """The demo, whose log has nothing but its greetings."""
 
-    def __init__(self, errors: Path) -> None:
-        self.errors = errors
-        self.layer = "memory://"
-        self.port = 0
-        self.was_down = False
-        self.process: subprocess.Popen[str] | None = None
+    command = "-m fast_channels_tools.demo"
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
+    def __init__(self) -> None:
+        super().__init__(HOST="", LAYER="memory://")
 
-    def start(self) -> None:
-        """The demo serves."""
-        environ = {k: v for k, v in os.environ.items() if k not in ("HOST", "LAYER")}
-        with self.errors.open("a") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "fast_channels_tools.demo"],
-                env={**environ, "PORT": str(self.port), "LAYER": self.layer},
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
-        assert self.process.stdout is not None
-        greeting = self.process.stdout.readline()
-        address = re.search(r"http://127\.0\.0\.1:(\d+)", greeting)
-        assert address, f"the demo said {greeting!r} and {self.errors.read_text()!r}"
-        self.port = int(address[1])
-
-    def kill(self) -> None:
-        """The process is gone, without a word to anyone."""
-        self.was_down = True
-        if self.process is not None:
-            assert self.process.stdout is not None
-            self.process.kill()
-            self.process.wait(10)
-            self.process.stdout.close()
-            self.process = None
+    def kill(self) -> str:
+        log = super().kill()
+        assert log == ""
+        return log
 
 
 class Window(browsers.Window):
