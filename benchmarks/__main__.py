@@ -6,7 +6,6 @@ the comparisons that a package's targets are written in. ``make bench`` is ``--q
 
 import argparse
 import fcntl
-import importlib
 import json
 import os
 import platform
@@ -15,25 +14,11 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import matrix, results, scenarios, targets
-from benchmarks.processes import BENCH, ROOT
+from benchmarks import comparisons, matrix, results, scenarios, targets
+from benchmarks.comparisons.table import Row, render
+from benchmarks.launch import BENCH, ROOT
 from benchmarks.sides import ENTRIES, QUICK
-from benchmarks.table import Row, render
 
-COMPARISONS = (
-    "fanout",
-    "events",
-    "broadcast",
-    "stall",
-    "memory",
-    "layer",
-    "sync",
-    "nats_layers",
-    "rabbitmq_layers",
-    "redis_layers",
-    "redis_broadcast",
-    "postgres_layers",
-)
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -61,12 +46,12 @@ def main() -> int:
     if options.list:
         show()
         return 0
-    known = (*scenarios.NAMES, *COMPARISONS)
+    known = (*scenarios.NAMES, *comparisons.NAMES)
     if unknown := set(options.name) - set(known):
         parser.error(f"no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     if unknown := set(options.only) - {entry.name for entry in ENTRIES}:
         parser.error(f"no side {', '.join(sorted(unknown))}; see --list")
-    compared = [name for name in options.name if name in COMPARISONS]
+    compared = [name for name in options.name if name in comparisons.NAMES]
     if compared and len(compared) < len(options.name):
         parser.error("scenarios of the matrix and comparisons are run one or the other at a time")
     BENCH.mkdir(exist_ok=True)
@@ -113,8 +98,8 @@ def show() -> None:
     for name in scenarios.NAMES:
         print(f"  {name:20}{scenarios.plan(name).title}")
     print("\ncomparisons, each with its own targets:")
-    for name in COMPARISONS:
-        first = (importlib.import_module(f"benchmarks.{name}").__doc__ or "").split("\n")[0]
+    for name in comparisons.NAMES:
+        first = (comparisons.module(name).__doc__ or "").split("\n")[0]
         print(f"  {name:20}{first}")
     print("\nsides:")
     for entry in ENTRIES:
@@ -138,7 +123,7 @@ def run(names: list[str] | tuple[str, ...]) -> tuple[list[Row], list[str]]:
     failed: list[str] = []
     for name in names:
         try:
-            for row in importlib.import_module(f"benchmarks.{name}").rows():
+            for row in comparisons.module(name).rows():
                 rows.append(row)
                 print(f"bench: {'  '.join(row.cells())}", file=sys.stderr, flush=True)
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:

@@ -9,15 +9,14 @@ import os
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import environments, scenarios, servers
-from benchmarks.child import end, lines
-from benchmarks.processes import ROOT, environment
+from benchmarks import scenarios
+from benchmarks.launch import brokers, environments
+from benchmarks.launch.child import WorkerFailed, heard
 from benchmarks.results import Result, machine
 from benchmarks.scenarios import Plan, module
 from benchmarks.sides import ENTRIES, Entry
@@ -59,7 +58,7 @@ class Run:
         """Makes all limits longer, for a slow or busy machine."""
         self._decide = decide
         """Who is measured in the further rounds of a scenario."""
-        self._servers = servers.Servers(result.versions["servers"])
+        self._brokers = brokers.Brokers(result.versions["servers"])
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = MAX_OPEN if hard == resource.RLIM_INFINITY else min(MAX_OPEN, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
@@ -76,7 +75,7 @@ class Run:
         until = time.monotonic()
         self.result.machine = self.result.machine or machine()
         self.result.sides = [describe(entry) for entry in ENTRIES]
-        with self._servers:
+        with self._brokers:
             for name in names:
                 load = round(os.getloadavg()[0], 1)
                 self.result.machine["load"][name] = load
@@ -115,7 +114,7 @@ class Run:
             if not sides[broker]:
                 continue
             try:
-                with self._servers.use(broker) as server:
+                with self._brokers.use(broker) as server:
                     args = (name, plan, server, sides[broker], time.monotonic() + share)
                     getattr(found, "collect", Run.workers)(self, *args)
             except Exception as error:  # whatever it is, the other brokers are measured
@@ -170,7 +169,7 @@ class Run:
         return chosen
 
     def workers(
-        self, name: str, plan: Plan, server: servers.Broker, sides: list[Entry], until: float
+        self, name: str, plan: Plan, server: brokers.Broker, sides: list[Entry], until: float
     ) -> None:
         """Measure the sides in turn, by a worker for each, round after round.
 
@@ -203,7 +202,7 @@ class Run:
         self,
         name: str,
         plan: Plan,
-        server: servers.Broker,
+        server: brokers.Broker,
         sides: list[Entry],
         params: dict[str, Any],
         until: float,
@@ -216,8 +215,8 @@ class Run:
                 if not any(row.side == entry.name for row in self.result.of(name)):
                     self.cannot(name, "", entry.name, "the scenario's time was over")
                 continue
-            args = [LOOP, entry.name, name, server.url, json.dumps(params)]
-            if self.worker(name, [entry], "side_worker", args, params["limit"], server):
+            args = [LOOP, entry.name, f"scenarios.{name}:measure", server.url, json.dumps(params)]
+            if self.worker(name, [entry], "workers.side", args, params["limit"], server):
                 took[entry.name] = time.monotonic() - began
             server.reset()
         return took
@@ -245,7 +244,7 @@ class Run:
         program: str,
         args: list[str],
         limit: float,
-        server: servers.Broker,
+        server: brokers.Broker,
         library: str | None = "",
         case: str = "",
     ) -> bool:
@@ -260,28 +259,16 @@ class Run:
         except (OSError, subprocess.SubprocessError) as error:
             self.none_of(scenario, case, sides, f"could not be installed: {error}")
             return False
-        command = [python, "-W", "ignore", "-m", f"benchmarks.{program}", *args]
-        with tempfile.TemporaryFile("w+") as errors:
-            process = subprocess.Popen(
-                command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, stderr=errors, text=True, bufsize=1,
-                start_new_session=True,
-            )  # fmt: skip
-            reason = LATE
-            try:
-                reason = self.listen(scenario, process, time.monotonic() + limit, server)
-            finally:
-                end(process, 0.0 if reason == LATE else 3.0)
-            if not reason:
-                return True
-            if reason == ENDED:
-                errors.seek(0)
-                lines = [line for line in errors.read().splitlines() if line.strip()]
-                reason = f"it failed: {lines[-1][:200]}" if lines else "it failed without a word"
-        if reason == LATE:
-            reason = f"not measured within {limit:g} s"
-        self.none_of(scenario, case, sides, reason)
-        return False
+        try:
+            for said in heard(python, program, *args, limit=limit, counters=server.counters):
+                if "reason" in said:
+                    self.cannot(scenario, said["case"], said["side"], said["reason"], said["x"])
+                elif "measures" in said:
+                    self.measured(scenario, said)
+        except WorkerFailed as error:
+            self.none_of(scenario, case, sides, str(error))
+            return False
+        return True
 
     def python(self, library: str | None) -> str:
         """Return the Python of a library's environment; its versions are noted."""
@@ -291,44 +278,13 @@ class Run:
             known[library or "here"] = environments.versions(library)
         return found
 
-    def listen(
-        self,
-        scenario: str,
-        process: "subprocess.Popen[str]",
-        until: float,
-        server: servers.Broker,
-    ) -> str:
-        """Take what the worker says until it is done; return what is wrong, if anything."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        for line in lines(process.stdout, until):
-            if line is None:
-                return LATE
-            try:
-                said = json.loads(line)
-            except ValueError:
-                continue  # a library prints
-            if "ask" in said:
-                try:
-                    process.stdin.write(json.dumps(server.counters()) + "\n")
-                    process.stdin.flush()
-                except BrokenPipeError:
-                    return ENDED
-            elif "done" in said:
-                return ""
-            elif "reason" in said:
-                self.cannot(scenario, said["case"], said["side"], said["reason"], said.get("x"))
-            else:
-                self.measured(scenario, said)
-        return ENDED
-
     def measured(self, scenario: str, said: dict[str, Any]) -> None:
         """Note a row's values of one round."""
         row = self.result.row(scenario, said["case"], said["side"], said.get("x"))
         for measure, value in said["measures"].items():
             if measure == "told":
                 row.told = value
-            elif measure != "errors":
+            else:
                 row.measures.setdefault(measure, []).append(value)
         figure = self.result.scenarios[scenario]["figure"]
         value = said["measures"].get(figure)
@@ -353,10 +309,6 @@ def fits(took: Mapping[str, float], sides: Sequence[Entry], until: float) -> boo
     """Return whether another round of the sides may begin, which took so long each in the last."""
     whole = sum(took.get(entry.name, 0.0) for entry in sides)
     return time.monotonic() + MOST_OF_ROUND * whole <= until
-
-
-LATE: Final = "late"
-ENDED: Final = "ended"
 
 
 def describe(entry: Entry) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import logging
 
 from benchmarks.scenarios import Plan
 from benchmarks.sides import BROKERS
-from benchmarks.task import Task, settled
-from benchmarks.worker import MESSAGE, Score
+from benchmarks.workers.measuring import MESSAGE, Score
+from benchmarks.workers.task import Task, settled
 
 PLAN = Plan(
     title="A burst to a slow reader",

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.scenarios import Plan
 from benchmarks.sides import BROKERS
-from benchmarks.task import Task
+from benchmarks.workers.task import Task
 
 PLAN = Plan(
     title="Memory of a waiting member",

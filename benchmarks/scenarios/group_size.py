@@ -16,8 +16,8 @@ import time
 
 from benchmarks.scenarios import Plan
 from benchmarks.sides import BROKERS
-from benchmarks.task import Clock, Task, percentiles, settled
-from benchmarks.worker import MESSAGE, Score
+from benchmarks.workers.measuring import MESSAGE, Score
+from benchmarks.workers.task import Clock, Task, percentiles, settled
 
 PLAN = Plan(
     title="Fan-out against the size of the group",

@@ -6,10 +6,10 @@ server, after 50 that came before. The bare application accepts and waits.
 
 from typing import Any
 
+from benchmarks.launch.brokers import Broker
 from benchmarks.scenarios import Plan
 from benchmarks.scenarios.websockets import APPS as APPS
 from benchmarks.scenarios.websockets import Case, served
-from benchmarks.servers import Broker
 from benchmarks.sides import Entry
 
 PLAN = Plan(

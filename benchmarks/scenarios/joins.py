@@ -7,13 +7,14 @@ A join counts when it has returned. Afterwards one message goes to each of at mo
 groups, in turn, and what does not arrive is lost: a join has to be live when it returns.
 """
 
+import asyncio
 import time
 from typing import Any
 
 from benchmarks.scenarios import Plan
 from benchmarks.sides import BROKERS
-from benchmarks.task import Clock, Task, at_once, settled
-from benchmarks.worker import MESSAGE, Score
+from benchmarks.workers.measuring import MESSAGE, Score
+from benchmarks.workers.task import Clock, Task, settled
 
 PLAN = Plan(
     title="Joins per second",
@@ -54,7 +55,7 @@ async def joins(task: Task, case: str, tasks: int, name: Any) -> None:
                 errors += 1
                 last = type(error).__name__
 
-    await at_once(tasks, joiner)
+    await asyncio.gather(*(joiner() for _ in range(tasks)))
     clock.stop()
     measures = await clock.measures(number - errors, number)
     measures.pop("broker_messages", None)

@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmarks.scenarios import Plan
 from benchmarks.scenarios.pair import Sender
-from benchmarks.task import Clock, Task, percentiles, settled
-from benchmarks.worker import Score
+from benchmarks.workers.measuring import Score
+from benchmarks.workers.task import Clock, Task, percentiles, settled
 
 PLAN = Plan(
     title="Latency from one process to another, against the rate",

@@ -7,9 +7,10 @@ each. The members join one after another before.
 import time
 
 from benchmarks.scenarios import Plan
+from benchmarks.scenarios.flood import Flood, flood
 from benchmarks.sides import BROKERS, Entry
-from benchmarks.task import Clock, Task, at_once, settled
-from benchmarks.worker import MESSAGE, Score
+from benchmarks.workers.measuring import Score
+from benchmarks.workers.task import Clock, Task
 
 PLAN = Plan(
     title="Many groups of two",
@@ -49,39 +50,22 @@ async def measure(task: Task) -> None:
             task.cannot("one sender", reason)
             task.cannot("64 senders", reason)
             return
-    await send(task, score, 1, task.seconds / 4)
+
+    async def send(senders: int, seconds: float) -> Flood:
+        def group(number: int) -> str:
+            return f"g{number * 7 % groups}"
+
+        more = {"senders": senders, "most": MOST, "members": MEMBERS}
+        return await flood(task, score, seconds, group=group, **more)
+
+    await send(1, task.seconds / 4)
     for case, senders in (("one sender", 1), ("64 senders", 64)):
         clock, base = await Clock.start(task), score.count
-        sent, errors, last = await send(task, score, senders, task.seconds)
+        done = await send(senders, task.seconds)
         clock.stop()
         arrived = score.count - base
-        measures = await clock.measures(arrived, sent)
-        expected = sent * MEMBERS
+        measures = await clock.measures(arrived, done.sent)
+        expected = done.sent * MEMBERS
         task.row(case, lost=expected - arrived, expected=expected, **measures)
-        if errors:
-            task.cannot(case, f"{errors:,} of {sent + errors:,} sends raised {last}")
-
-
-async def send(task: Task, score: Score, senders: int, seconds: float) -> tuple[int, int, str]:
-    """Send from so many tasks; return how much was sent, what was raised, and the last of it."""
-    sent = errors = turn = 0
-    last = ""
-    groups, base, end = task.params["groups"], score.count, time.perf_counter() + seconds
-
-    async def sender() -> None:
-        nonlocal sent, errors, turn, last
-        while time.perf_counter() < end and sent < MOST:
-            turn += 1
-            try:
-                await task.side.send(f"g{turn * 7 % groups}", MESSAGE)
-                sent += 1
-            except Exception as error:  # a peer's: counted, and named in the table
-                errors += 1
-                last = type(error).__name__
-                if errors > 1_000:
-                    return
-            await task.turn()
-
-    await at_once(senders, sender)
-    await settled(score, base + sent * MEMBERS)
-    return sent, errors, last
+        if done.trouble:
+            task.cannot(case, done.trouble)

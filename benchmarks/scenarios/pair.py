@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from benchmarks.task import Task
-from benchmarks.worker import MESSAGE
+from benchmarks.scenarios.flood import SENDERS, TOO_MANY
+from benchmarks.workers.measuring import MESSAGE
+from benchmarks.workers.task import Task
 
 UNDELIVERED: Final = 50
-SENDERS: Final = 64
 OUTSTANDING: Final = 2_000
 """Sends under way at a fixed rate, above which the rate is not kept."""
 
@@ -34,8 +34,8 @@ class Sender:
     @classmethod
     async def start(cls, task: Task) -> "Sender":
         """Return it when it is ready to send."""
-        command = [sys.executable, "-m", "benchmarks.side_worker", task.params["loop"], task.name]
-        command += ["pair:sender", task.side.url, json.dumps(task.params)]
+        command = [sys.executable, "-m", "benchmarks.workers.side", task.params["loop"], task.name]
+        command += ["scenarios.pair:sender", task.side.url, json.dumps(task.params)]
         pipe = asyncio.subprocess.PIPE
         sender = cls(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe))
         async with asyncio.timeout(STARTING):
@@ -149,7 +149,7 @@ class Sending:
         end = time.perf_counter() + seconds
 
         async def one() -> None:
-            while (left := end - time.perf_counter()) > 0 and self._errors < 1_000:
+            while (left := end - time.perf_counter()) > 0 and self._errors < TOO_MANY:
                 try:
                     async with asyncio.timeout(left):
                         await self._room.acquire()
@@ -164,7 +164,7 @@ class Sending:
         end = time.perf_counter() + seconds
 
         async def one() -> None:
-            while time.perf_counter() < end and self._sent < most and self._errors < 1_000:
+            while time.perf_counter() < end and self._sent < most and self._errors < TOO_MANY:
                 await self.send(group, MESSAGE)
 
         await asyncio.gather(*(one() for _ in range(SENDERS)))

@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmarks.scenarios import Plan
 from benchmarks.sides import entry
-from benchmarks.task import Clock, Task, settled
-from benchmarks.worker import MESSAGE, Score
+from benchmarks.workers.measuring import MESSAGE, Score
+from benchmarks.workers.task import Clock, Task, settled
 
 PLAN = Plan(
     title="The broker's CPU against the number of processes",

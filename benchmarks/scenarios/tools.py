@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.launch.brokers import Broker
 from benchmarks.scenarios import Plan
-from benchmarks.servers import Broker
 from benchmarks.sides import Entry
 
 PLAN = Plan(

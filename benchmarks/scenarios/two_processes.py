@@ -12,8 +12,8 @@ the broker for each. What has not arrived two seconds after the last arrival is 
 
 from benchmarks.scenarios import Plan
 from benchmarks.scenarios.pair import Sender
-from benchmarks.task import Clock, Task, settled
-from benchmarks.worker import Score
+from benchmarks.workers.measuring import Score
+from benchmarks.workers.task import Clock, Task, settled
 
 PLAN = Plan(
     title="Throughput from one process to another",

@@ -21,14 +21,13 @@ fresh after three. The others are measured once, each by itself.
 """
 
 import json
-import os
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from benchmarks.processes import serve
+from benchmarks.launch.brokers import Broker
+from benchmarks.launch.web import serve
 from benchmarks.scenarios import Plan
-from benchmarks.servers import Broker
 from benchmarks.sides import BROKERS, Entry
 
 PLAN = Plan(
@@ -153,7 +152,6 @@ def collect(
 
 def served(run: Any, name: str, broker: Broker, entries: list[Entry], case: Case) -> None:
     """Serve applications at the same time, and let their clients measure them."""
-    os.environ["BENCH_URL"] = broker.url
     try:
         with ExitStack() as stack:
             servers: list[dict[str, Any]] = []
@@ -162,11 +160,11 @@ def served(run: Any, name: str, broker: Broker, entries: list[Entry], case: Case
                 if case.idle and entry.name == "bare":
                     app = "idle"
                 python = run.python(entry.environment)
-                server = stack.enter_context(serve(python, f"sides.apps:{app}", case.ws))
+                server = stack.enter_context(serve(python, app, case.ws, broker.url))
                 servers.append({"side": entry.name, "port": server.port, "pid": server.pid})
             args = ["uvloop", json.dumps({**asdict(case), "servers": servers})]
             limit = case.limit(len(servers)) * run.patience
-            run.worker(name, entries, "web_clients", args, limit, broker, "clients", case.name)
+            run.worker(name, entries, "workers.clients", args, limit, broker, "clients", case.name)
     except (OSError, RuntimeError) as error:
         run.none_of(name, case.name, entries, str(error)[:200])
     broker.reset()

@@ -4,7 +4,7 @@
 all of this package run in every environment, so they import a library only where it is measured.
 
 To add a library: a module here with a subclass of ``Side`` for each of its backends, an ``Entry``
-for each, and its requirements in ``benchmarks/environments.py``.
+for each, and its requirements in ``benchmarks/launch/environments.py``.
 """
 
 import importlib
@@ -46,7 +46,7 @@ class Entry:
     """``module:class`` of this package."""
 
     environment: str | None = None
-    """Of ``environments.LIBRARIES``; None is where this runs."""
+    """Of ``launch.environments.LIBRARIES``; None is where this runs."""
 
     other_promise: Promises = field(default_factory=dict)
     """Where a target does not compare with this peer, and why; empty: it promises what we do."""
@@ -73,7 +73,7 @@ def _peer(name: str, label: str, broker: str, source: str, where: str, *more: An
 
 
 def _ours(broker: str, label: str = "Fast Channels", **more: Any) -> Entry:
-    name = f"ours-{broker}" + ("-history" if "history" in label else "")
+    name = more.pop("name", f"ours-{broker}" + ("-history" if "history" in label else ""))
     return Entry(name, label, broker, "ours", more.pop("source"), **more)
 
 
@@ -190,6 +190,30 @@ QUICK: Final = (
 """The sides of a quick run: we, the plain drivers, and the peers that come closest."""
 
 
+COMPARED: Final = (
+    Entry("redis-floor", "bare protocol, msgpack", "redis", "floor", "compared:RedisFloor"),
+    Entry("redis-kept-floor", "and a stream", "redis", "floor", "compared:RedisKeptFloor"),
+    _peer(
+        "litestar-redis-bytes", "Litestar, not decoded", "redis",
+        "compared:LitestarBytes", "litestar", BYTES,
+    ),
+    _ours("postgres", name="ours-postgres-kept", source="compared:PostgresKept"),
+    Entry(
+        "postgres-kept-floor", "asyncpg, batched inserts", "postgres", "floor",
+        "compared:PostgresKeptFloor",
+    ),
+    _ours("rabbitmq", name="ours-rabbitmq-kept", source="compared:RabbitMQKept"),
+    Entry(
+        "rabbitmq-stream", "aio-pika on a stream", "rabbitmq", "driver",
+        "compared:RabbitMQStream",
+    ),
+    _ours("nats", name="ours-nats-groups", source="compared:NatsGroups"),
+    _ours("nats", name="ours-nats-kept", source="compared:NatsKept"),
+    Entry("jetstream", "nats-py on JetStream", "nats", "driver", "compared:JetStream"),
+)  # fmt: skip
+"""Sides that only comparisons measure."""
+
+
 def entry(name: str) -> Entry:
     """Return the entry of that name; raises ``KeyError``."""
-    return {one.name: one for one in ENTRIES}[name]
+    return {one.name: one for one in (*ENTRIES, *COMPARED)}[name]

@@ -1,19 +1,53 @@
-"""The ASGI applications that uvicorn serves for ``websockets`` and ``idle``, by the side's name.
+"""The ASGI applications that uvicorn serves, by the side's name.
 
 Every text frame ``{"text": ...}`` of a client goes to all clients, through the library's own means,
-as its documentation shows. ``BENCH_URL`` says where the broker is.
+as its documentation shows; those that are called idle send nothing. ``BENCH_URL`` says where the
+broker is.
 """
 
 import importlib
 import json
 import os
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from benchmarks.apps import Application, Receive, Send
-from benchmarks.apps import bare as bare
-from benchmarks.apps import idle as idle
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Application = Callable[[Any, Receive, Send], Awaitable[None]]
 
 URL = os.environ.get("BENCH_URL", "")
+
+
+def bare() -> Application:
+    """Return what broadcasts every frame by calling each connection's ``send`` in a loop."""
+    connections: dict[int, Send] = {}
+
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        connections[id(send)] = send
+        try:
+            while (event := await receive())["type"] == "websocket.receive":
+                text = json.dumps({"text": json.loads(event["text"])["text"]})
+                message = {"type": "websocket.send", "text": text}
+                for each in list(connections.values()):
+                    await each(message)
+        finally:
+            del connections[id(send)]
+
+    return application
+
+
+def idle() -> Application:
+    """Return what accepts and waits."""
+
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    return application
 
 
 def consumer(base: Any) -> Application:
@@ -48,6 +82,32 @@ def ours() -> Application:
 
 
 ours_memory = ours_redis = ours_postgres = ours_rabbitmq = ours_nats = ours
+
+
+def idle_shared() -> Application:
+    """Our consumer in one group, the same for all connections."""
+    from fast_channels import AsyncWebsocketConsumer, register_channel_layer
+
+    register_channel_layer("default", URL)
+
+    class Idle(AsyncWebsocketConsumer):
+        groups = ["room"]  # noqa: RUF012  # as users write it
+
+    return Idle.as_asgi()
+
+
+def idle_own() -> Application:
+    """Our consumer in one group, which nobody else is in."""
+    from fast_channels import AsyncWebsocketConsumer, register_channel_layer
+
+    register_channel_layer("default", URL)
+
+    class Idle(AsyncWebsocketConsumer):
+        async def connect(self) -> None:
+            await self.channel_layer.group_add(f"user-{id(self)}", self.channel_name)
+            await self.accept()
+
+    return Idle.as_asgi()
 
 
 def fast_channels_1_1_memory() -> Application:

@@ -1,7 +1,4 @@
-"""The sides of the comparisons: those of the matrix, and a few that only these have.
-
-``environment`` says where a side runs, ``side`` makes it there.
-"""
+"""Sides that only comparisons measure: floors with our frames' work, and what keeps messages."""
 
 import asyncio
 import hashlib
@@ -10,14 +7,14 @@ import json
 import os
 from typing import Any, Final
 
-from benchmarks.sides import broadcaster, drivers, layers, litestar, ours
-from benchmarks.sides.side import Hit, Side
+from benchmarks.sides import drivers, litestar, ours
+from benchmarks.sides.side import Hit
 
 PAGE: Final = 200
 KEPT: Final = 100_000
 
 
-class Floor(drivers.Hiredis):
+class RedisFloor(drivers.Hiredis):
     """Two bare protocols over hiredis, and msgpack: what a layer cannot be much faster than."""
 
     async def open(self) -> None:
@@ -34,7 +31,7 @@ class Floor(drivers.Hiredis):
         await self.ask("PUBLISH", group, self.encode(message))
 
 
-class DurableFloor(Floor):
+class RedisKeptFloor(RedisFloor):
     """The floor with an entry in a stream for each message, appended and published in one call."""
 
     SCRIPT = """
@@ -63,7 +60,7 @@ class LitestarBytes(litestar.Redis):
         self.tasks.append(asyncio.get_running_loop().create_task(forever()))
 
 
-class PostgresDurableFloor(drivers.AsyncpgBatched):
+class PostgresKeptFloor(drivers.AsyncpgBatched):
     """Each batch is inserted and notified by one statement; nothing is trimmed, and nothing sees to
     the order of several processes."""
 
@@ -79,14 +76,7 @@ class PostgresDurableFloor(drivers.AsyncpgBatched):
         )
 
 
-class RabbitMQ(ours.RabbitMQ):
-    """With room for 10,000 groups of one channel, and for all messages of a flood."""
-
-    def options(self) -> dict[str, Any]:
-        return super().options() | {"capacity": 10_000_000, "max_groups": 20_000}
-
-
-class Nats(ours.Nats):
+class NatsGroups(ours.Nats):
     """One channel is in all groups; what a group costs is not what a channel does."""
 
     def options(self) -> dict[str, Any]:
@@ -118,15 +108,15 @@ class Kept(ours.Ours):
             since = page[-1].position
 
 
-class PostgresHistory(Kept, ours.Postgres):
+class PostgresKept(Kept, ours.Postgres):
     """On PostgreSQL."""
 
 
-class RabbitMQHistory(Kept, ours.RabbitMQ):
+class RabbitMQKept(Kept, ours.RabbitMQ):
     """On RabbitMQ."""
 
 
-class NatsHistory(Kept, ours.Nats):
+class NatsKept(Kept, ours.Nats):
     """On NATS."""
 
 
@@ -151,7 +141,7 @@ class JetStream(drivers.NatsPy):
             count -= len(await reader.fetch(min(PAGE, count)))
 
 
-class Stream(drivers.AioPika):
+class RabbitMQStream(drivers.AioPika):
     """aio-pika on a stream: publish with confirm, consume from an offset with acks."""
 
     async def open(self) -> None:
@@ -183,48 +173,3 @@ class Stream(drivers.AioPika):
 
         await queue.consume(arrived, arguments={"x-stream-offset": "first"})
         await done
-
-
-SIDES: Final[dict[str, tuple[type[Side], str | None]]] = {
-    "redis/ours": (ours.Redis, None),
-    "redis/durable": (ours.RedisHistory, None),
-    "redis/floor": (Floor, None),
-    "redis/durable_floor": (DurableFloor, None),
-    "redis/plain": (drivers.RedisPy, None),
-    "redis/channels": (layers.ChannelsRedisPubSub, "channels"),
-    "redis/channels_core": (layers.ChannelsRedisCore, "channels"),
-    "redis/litestar": (litestar.Redis, "litestar"),
-    "redis/litestar_bytes": (LitestarBytes, "litestar"),
-    "redis/fast_channels": (layers.FastChannelsRedisPubSub, "fast-channels"),
-    "redis/broadcaster": (broadcaster.Broker, "broadcaster"),
-    "postgres/ours": (ours.Postgres, None),
-    "postgres/durable": (PostgresHistory, None),
-    "postgres/floor": (drivers.AsyncpgBatched, None),
-    "postgres/durable_floor": (PostgresDurableFloor, None),
-    "postgres/plain": (drivers.Asyncpg, None),
-    "postgres/channels": (layers.ChannelsPostgres, "channels-postgres"),
-    "postgres/litestar": (litestar.Asyncpg, "litestar"),
-    "rabbitmq/ours": (RabbitMQ, None),
-    "rabbitmq/durable": (RabbitMQHistory, None),
-    "rabbitmq/plain": (drivers.AioPika, None),
-    "rabbitmq/stream": (Stream, None),
-    "rabbitmq/channels": (layers.ChannelsRabbitMQ, "channels-rabbitmq"),
-    "nats/ours": (ours.Nats, None),
-    "nats/groups": (Nats, None),
-    "nats/durable": (NatsHistory, None),
-    "nats/plain": (drivers.NatsPy, None),
-    "nats/stream": (JetStream, None),
-    "nats/channels_nats": (layers.ChannelsNats, "channels-nats"),
-}
-"""What is measured, and the environment that has the library; None is where this runs."""
-
-
-def side(name: str, url: str) -> Side:
-    """Return a side with room for all that is sent, not opened."""
-    kind, _ = SIDES[name]
-    return kind(url, True)
-
-
-def environment(name: str) -> str | None:
-    """Return the name of the environment that a side runs in."""
-    return SIDES[name][1]

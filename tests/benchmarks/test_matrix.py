@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import servers
+from benchmarks.launch import brokers
 from benchmarks.matrix import Run, describe, fits
 from benchmarks.results import Result, read
 from benchmarks.scenarios import NAMES, plan, websockets
@@ -32,7 +32,7 @@ def test_what_takes_little_is_measured_more_often_of_those_who_decide(tmp_path: 
     short = {"seconds": 0.1, "messages": 10}
     lone = replace(plan("lone"), full=short, rounds=1, again={"messages": 5}, more=2)
     run.begin("lone", lone)
-    with servers.running("memory") as none:
+    with brokers.running("memory") as none:
         run.workers("lone", lone, none, sides, time.monotonic() + 600)
     [bare, ours] = run.result.of("lone")
     assert bare.measures["expected"] == [10]

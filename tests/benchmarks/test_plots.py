@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from benchmarks.environments import plotter
+from benchmarks.launch.environments import plotter
 from tests.benchmarks.sample import sample
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +16,13 @@ def test_a_result_is_drawn_and_the_same_one_gives_the_same_pictures(tmp_path: Pa
     sample().write(tmp_path / "result.json")
 
     def drawn(folder: str, *names: str) -> dict[str, bytes]:
-        command = [plotter(), "-m", "benchmarks.plots", tmp_path / "result.json", tmp_path / folder]
+        command = [
+            plotter(),
+            "-m",
+            "benchmarks.report.plots",
+            tmp_path / "result.json",
+            tmp_path / folder,
+        ]
         subprocess.run([*command, *names], cwd=ROOT, check=True)
         return {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
 

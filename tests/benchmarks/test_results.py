@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from benchmarks import missed, model, report, results, scenarios, targets
-from benchmarks.__main__ import COMPARISONS
+from benchmarks import comparisons, missed, results, scenarios, targets
 from benchmarks.matrix import describe
+from benchmarks.report import model, page
 from benchmarks.sides import ENTRIES
 from tests.benchmarks.sample import add, sample
 
@@ -118,8 +118,8 @@ def test_a_ratio_near_its_limit_is_for_more_rounds_to_decide_and_one_far_from_it
 def test_every_missed_target_has_its_floor_and_its_reason_on_the_page() -> None:
     result = sample()
     result.targets = targets.of(result)
-    page = "<!-- figures: missed -->\n<!-- end of figures -->"
-    lines = report.refreshed(page, result).splitlines()[1:-1]
+    text = "<!-- figures: missed -->\n<!-- end of figures -->"
+    lines = page.refreshed(text, result).splitlines()[1:-1]
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| lone", "| websockets"]
     lone = next(line for line in lines if line.startswith("| lone"))
     assert "| 1.5 | ≤ 1.2 | redis-py | 1.5 | - | The broker's round trip" in lone
@@ -154,9 +154,9 @@ def test_who_promises_less_or_lost_something_is_named_where_it_is_ahead() -> Non
 def test_both_tables_stand_on_the_page_and_in_what_a_run_prints() -> None:
     result = sample()
     result.targets = targets.of(result)
-    page = "<!-- figures: ahead -->\n<!-- end of figures -->"
+    text = "<!-- figures: ahead -->\n<!-- end of figures -->"
     line = "| senders | 64 senders, rate | ours-redis | broadcaster-redis | 0.55 | 0.5 to 0.6 |"
-    assert line in report.refreshed(page, result)
+    assert line in page.refreshed(text, result)
     printed = targets.render(result)
     assert "channels-redis-pubsub  10     10 to 10" in printed
     assert "broadcaster-redis      0.55" in printed
@@ -199,15 +199,15 @@ def test_the_model_finds_the_line_that_the_figures_lie_on() -> None:
 
 
 def test_only_what_is_marked_as_a_figure_changes_on_a_page() -> None:
-    page = "a\n<!-- figures: idle -->\nold\n<!-- end of figures -->\nb\n"
-    new = report.refreshed(page, sample())
+    text = "a\n<!-- figures: idle -->\nold\n<!-- end of figures -->\nb\n"
+    new = page.refreshed(text, sample())
     assert new.startswith("a\n<!-- figures: idle -->\n| broker | library | idle |")
     assert new.endswith("| Redis | **Fast Channels** | 20 |\n<!-- end of figures -->\nb\n")
-    assert report.refreshed(new, sample()) == new
+    assert page.refreshed(new, sample()) == new
 
 
 def test_the_list_names_every_scenario_comparison_and_side() -> None:
     command = [sys.executable, "-m", "benchmarks", "--list"]
     shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     names = {line.split()[0] for line in shown.splitlines() if line.startswith("  ")}
-    assert names == {*scenarios.NAMES, *COMPARISONS, *(entry.name for entry in ENTRIES)}
+    assert names == {*scenarios.NAMES, *comparisons.NAMES, *(entry.name for entry in ENTRIES)}

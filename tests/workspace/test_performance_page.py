@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from benchmarks import report, results, scenarios, targets
+from benchmarks import results, scenarios, targets
+from benchmarks.report.page import refreshed
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "performance.md").read_text()
@@ -11,7 +12,7 @@ RESULT = results.read(ROOT / "benchmarks" / "results" / "full.json")
 
 
 def test_every_figure_on_the_page_is_that_of_the_committed_result() -> None:
-    assert report.refreshed(PAGE, RESULT) == PAGE, "run: make bench-plots"
+    assert refreshed(PAGE, RESULT) == PAGE, "run: make bench-plots"
 
 
 def test_the_committed_targets_are_those_of_the_committed_rows() -> None:
