@@ -1,5 +1,6 @@
 """docs/command-line.md: what it says can be typed, and it says all that can be typed."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -111,3 +112,40 @@ def test_what_the_page_shows_is_what_is_printed(redis_server: redis.Server) -> N
     shown = [line.partition("...")[0] for line in printed_on_the_page("doctor")]
     for line, beginning in zip(map(shape, locked_out), map(shape, shown), strict=True):
         assert line.startswith(beginning)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "--only", "nosuch", "send", "send memory:// news", "tail --nope", "bench x --seconds 0"],
+)
+def test_a_wrong_command_line_is_one_line_that_says_whose_help_to_ask(line: str) -> None:
+    done = here(*line.split(), "--json")
+    asked = f"fast-channels {line.split()[0]}" if line in SECTIONS else "fast-channels"
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
+    assert re.fullmatch(rf"fast-channels: .+; run: {asked}.* --help\n", done.stderr)
+    assert f"fast-channels: {json.loads(done.stdout)['error']}\n" == done.stderr
+    if line:
+        assert here(*line.split()).stdout == ""
+
+
+def test_without_a_command_people_get_the_help_and_programs_status_2() -> None:
+    done = here()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == here("--help").stdout
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "doctor env:NOT_SET",
+        "verify redis://127.0.0.1:1",
+        "send redis://127.0.0.1:1 news {}",
+        "tail redis://127.0.0.1:1 news",
+        "bench redis://127.0.0.1:1",
+        "new-layer redis",
+    ],
+)
+def test_stdout_is_json_for_an_error_too(line: str) -> None:
+    done = here(*line.split(), "--json")
+    assert f"fast-channels: {json.loads(done.stdout)['error']}\n" == done.stderr
+    assert done.returncode in (1, 2)

@@ -75,6 +75,20 @@ def test_what_is_sent_is_tailed(broker: str, url_of: Find) -> None:
     assert came[0]["message"] == json.loads(HELLO)
 
 
+def test_a_line_of_a_tail_is_json_and_does_nothing_to_a_terminal(
+    redis_server: redis.Server,
+) -> None:
+    odd = '{"type": "x", "n": [1e999, 1], "text": "\\u009b2J \\u001b[2J \\u202e grüß"}'
+    sent(redis_server.url, "odd", odd, *KEEP)
+    for form in ([], ["--json"]):
+        tail = here("tail", redis_server.url, "odd", "--last", "1", "--count", "1", *form)
+        assert tail.stdout[:-1].isprintable()
+        assert "grüß" in tail.stdout
+        message = json.loads(tail.stdout[tail.stdout.index('{"type"') :].rstrip("\n}") + "}")
+        assert message["n"] == ["inf", 1]
+        assert message["text"] == "\x9b2J \x1b[2J \u202e grüß"
+
+
 def test_ctrl_c_ends_a_tail_that_people_read(redis_server: redis.Server) -> None:
     with tailing(redis_server.url, "people") as tail:
         sent(redis_server.url, "people", HELLO)
@@ -198,7 +212,10 @@ def test_keys_of_the_application_seal_and_open(redis_server: redis.Server) -> No
     tail = ("tail", url, "sealed", "--last", "1", "--count", "1", "--seconds", "20", "--json")
     assert lines(here(*tail, **{key: f"{'b' * 20} {'a' * 20}"}).stdout)[0]["position"]
     done = here(*tail[:-2], "0.3", "--json")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, lines(done.stdout)) == (
+        1,
+        [{"error": "0 of 1 messages came within 0.3 s"}],
+    )
 
 
 def test_a_prefix_may_come_from_a_variable(redis_server: redis.Server) -> None:
@@ -215,6 +232,8 @@ def test_a_prefix_may_come_from_a_variable(redis_server: redis.Server) -> None:
         (("news", "hello"), "message 1 is no JSON"),
         (("news", '{"type": "a"} 7'), 'message 2 must be a JSON object such as {"type": '),
         (("news", "-"), "there is no message; give for example"),
+        (("news", '{"type": "a", "n": NaN}'), "message 1 is no JSON: NaN is no number of JSON"),
+        (("news", "[" * 100_000), "message 1 is nested too deeply"),
         (("news", '{"text": "hello"}'), "type"),
         (("no news", HELLO), "group name 'no news' has the illegal character ' '"),
         (("news", HELLO, "--keep", "5"), "--keep and --ttl belong together"),

@@ -1,10 +1,12 @@
 """The command ``fast-channels``. Each subcommand is a module of its own.
 
-Exit status: 0 done, 1 something failed, 2 the command line is wrong. Errors are one line on stderr.
+Exit status: 0 done, 1 something failed, 2 the command line is wrong. Errors are one line on stderr,
+and with ``--json`` an object on stdout, too.
 """
 
+import json
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +27,7 @@ cli = typer.Typer(
     name="fast-channels",
     help="Tools for applications built on Fast Channels.",
     add_completion=False,
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -36,10 +38,29 @@ for each in (layers, doctor, verify, send, tail, bench, worker, demo, new_layer)
 def main() -> None:
     """Run what the command line says, and exit."""
     try:
-        cli(prog_name="fast-channels")
+        status: Any = cli(prog_name="fast-channels", standalone_mode=False)
     except CommandError as error:
-        print(f"fast-channels: {error}", file=sys.stderr)
-        sys.exit(error.status)
+        _tell(str(error))
+        status = error.status
+    except typer.TyperException as error:  # of the command line, or that its context ended
+        _tell(_one_line(error))
+        status = getattr(error, "exit_code", 1)
+    sys.exit(status or 0)
+
+
+def _tell(text: str) -> None:
+    print(f"fast-channels: {text}", file=sys.stderr)
+    if "--json" in sys.argv:
+        print(json.dumps({"error": text}), flush=True)
+
+
+def _one_line(error: typer.TyperException) -> str:
+    """Return what is wrong with the command line, and where it says what is right."""
+    said: Any = getattr(error, "format_message", error.__str__)()
+    context: typer.Context | None = getattr(error, "ctx", None)
+    asked = context.command_path if context is not None else "fast-channels"
+    said = " ".join(str(said).split()).rstrip(".")
+    return f"{said[:1].lower()}{said[1:]}; run: {asked} --help"
 
 
 def _tell_version(asked: bool) -> None:
@@ -50,8 +71,12 @@ def _tell_version(asked: bool) -> None:
 
 @cli.callback()
 def options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="The version.")
     ] = False,
 ) -> None:
     """Tools for applications built on Fast Channels."""
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(2)

@@ -6,6 +6,7 @@ No text made here has a password.
 import asyncio
 import json
 import logging
+import math
 import os
 import re
 import sys
@@ -34,6 +35,9 @@ Not an option: everybody on the machine sees the command line of a process.
 """
 
 VARIABLE: Final = "env:"
+
+_CONTROLS: Final = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What JSON leaves as it is, and a terminal obeys: the C1 controls, and those of direction."""
 
 _SILENCE: Final = logging.NullHandler()
 
@@ -194,8 +198,15 @@ def bar(*columns: ProgressColumn) -> Progress:
 
 
 def line(value: Mapping[str, Any]) -> str:
-    """Return one line of JSON; bytes, which JSON has not, as text."""
-    return json.dumps(value, ensure_ascii=False, default=_as_text)
+    """Return one line of JSON, which does nothing to a terminal.
+
+    What JSON has not, as bytes and numbers that are not finite, is text.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=_as_text, allow_nan=False)
+    except ValueError:  # seldom, so it is looked for only then
+        text = json.dumps(_finite(value), ensure_ascii=False, default=_as_text)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 async def closed(*layers: ChannelLayer, seconds: float) -> None:
@@ -208,6 +219,15 @@ async def closed(*layers: ChannelLayer, seconds: float) -> None:
 def _before_host(url: str) -> str:
     """Return what stands before the ``@``: user and password, or a token."""
     return url.partition("://")[2].rpartition("@")[0]
+
+
+def _finite(value: object) -> Any:
+    if isinstance(value, dict):
+        items = cast("dict[object, object]", value).items()
+        return {key: _finite(item) for key, item in items}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in cast("list[object]", value)]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _as_text(value: object) -> str:

@@ -91,15 +91,17 @@ def send(
 
 def parsed(text: str) -> Iterator[dict[str, Any]]:
     """Yield the JSON objects of the text; raises ``CommandError`` for anything else."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(parse_constant=_refused)
     at, number = 0, 0
     while text[at:].strip():
         at += len(text[at:]) - len(text[at:].lstrip())
         number += 1
         try:
             value, at = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise CommandError(f"message {number} is no JSON: {error}") from error
+        except RecursionError as error:
+            raise CommandError(f"message {number} is nested too deeply") from error
         if not isinstance(value, dict):
             raise CommandError(
                 f"message {number} must be a JSON object such as "
@@ -108,6 +110,11 @@ def parsed(text: str) -> Iterator[dict[str, Any]]:
         yield cast("dict[str, Any]", value)
     if not number:
         raise CommandError('there is no message; give for example \'{"type": "chat.message"}\'')
+
+
+def _refused(word: str) -> Any:
+    """Python's decoder would take NaN and the infinities, and some of a group's members cannot."""
+    raise ValueError(f"{word} is no number of JSON")
 
 
 async def _sent(

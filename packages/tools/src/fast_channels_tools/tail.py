@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Annotated, Any
 
-import typer
 from rich.console import Console
 from rich.text import Text
 from typer import Argument, Option
@@ -80,11 +79,8 @@ def tail(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         enough = True
     if not enough:
-        print(
-            f"fast-channels: {printed.number} of {count} messages came within {seconds:g} s",
-            file=sys.stderr,
-        )
-        raise typer.Exit(1)
+        text = f"{printed.number} of {count} messages came within {seconds:g} s"
+        raise CommandError(text, status=1)
 
 
 class _Screen(Console):
