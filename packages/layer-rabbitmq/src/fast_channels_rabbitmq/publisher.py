@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from pamqp import commands
+from pamqp.base import Frame
 from pamqp.encode import short_string
 
 from fast_channels.exceptions import BackendUnavailable, MessageTooLarge, PublishFailed
@@ -174,6 +175,15 @@ async def answered(
             return await reply
     except TimeoutError:
         raise BackendUnavailable(f"{connection.name} does not answer") from None
+
+
+async def asked(connection: Connection, *methods: Frame, seconds: float) -> Any:
+    """Return the answer to the last method, on a channel that a refusal may end."""
+    channel = connection.channel()
+    try:
+        return await answered(channel.ask(*methods), connection, seconds)
+    finally:
+        channel.close()
 
 
 def declare_exchange(name: str) -> commands.Exchange.Declare:

@@ -19,7 +19,7 @@ from fast_channels_rabbitmq.channel import (
 )
 from fast_channels_rabbitmq.connection import Connection
 from fast_channels_rabbitmq.expired import Expired
-from fast_channels_rabbitmq.publisher import address_of, answered
+from fast_channels_rabbitmq.publisher import address_of, answered, asked
 
 SECONDS: Final = 3.0
 """How long the server may take for one step: what it writes to a disk may be slow."""
@@ -119,19 +119,13 @@ class Registry:
         in between it takes it back, with the jobs that it has confirmed. Writing something more
         writes both. A binding will do, and so it is bound to the exchange for a moment.
         """
-        channel = connection.channel()
-        try:
-            with suppress(Refused):  # somebody has deleted the exchange, or allows us no more
-                await answered(
-                    channel.ask(
-                        commands.Queue.Bind(0, queue, self._exchange, queue),
-                        commands.Queue.Unbind(0, queue, self._exchange, queue),
-                    ),
-                    connection,
-                    SECONDS,
-                )
-        finally:
-            channel.close()
+        with suppress(Refused):  # somebody has deleted the exchange, or allows us no more
+            await asked(
+                connection,
+                commands.Queue.Bind(0, queue, self._exchange, queue),
+                commands.Queue.Unbind(0, queue, self._exchange, queue),
+                seconds=SECONDS,
+            )
 
     def _arguments(self, connection: Connection) -> dict[str, Any]:
         arguments: dict[str, Any] = {"x-queue-type": self._type}
@@ -143,14 +137,8 @@ class Registry:
         self, connection: Connection, queue: str, arguments: dict[str, Any] | None
     ) -> commands.Queue.DeclareOk:
         """Declare it on a channel of its own, which ends when the server refuses; None: look."""
-        channel = connection.channel()
-        try:
-            declare = commands.Queue.Declare(
-                0, queue, passive=arguments is None, durable=True, arguments=arguments or {}
-            )
-            answer: commands.Queue.DeclareOk = await answered(
-                channel.ask(declare), connection, SECONDS
-            )
-            return answer
-        finally:
-            channel.close()
+        declare = commands.Queue.Declare(
+            0, queue, passive=arguments is None, durable=True, arguments=arguments or {}
+        )
+        answer: commands.Queue.DeclareOk = await asked(connection, declare, seconds=SECONDS)
+        return answer

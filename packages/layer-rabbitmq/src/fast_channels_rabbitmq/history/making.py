@@ -26,7 +26,7 @@ from fast_channels_rabbitmq.history.streams import (
     epoch_of,
     is_missing,
 )
-from fast_channels_rabbitmq.publisher import Publisher, address_of, answered
+from fast_channels_rabbitmq.publisher import Publisher, address_of, answered, asked
 
 RESOURCE_LOCKED: Final = 405
 CLASSIC: Final[dict[str, Any]] = {"x-queue-type": "classic"}
@@ -100,16 +100,13 @@ class Maker:
         await answered(publishing.done, connection, STEP_SECONDS)
 
     async def _look(self, connection: Connection, name: str) -> None:
-        channel = connection.channel()
         try:
             look = commands.Queue.Declare(0, name, passive=True)
-            await answered(channel.ask(look), connection, STEP_SECONDS)
+            await asked(connection, look, seconds=STEP_SECONDS)
         except Refused as error:
             if not is_missing(error):
                 raise
             await self.epoch(connection, name)
-        finally:
-            channel.close()
         try:
             (await consume(connection, name, "last", 1, _ignore)).close()
         except Refused:
@@ -131,18 +128,15 @@ class Maker:
             await connection.close()
 
     async def _declared(self, connection: Connection) -> bool:
-        channel = connection.channel()
+        declare = commands.Queue.Declare(
+            0, self._lock, exclusive=True, auto_delete=True, arguments=CLASSIC
+        )
         try:
-            declare = commands.Queue.Declare(
-                0, self._lock, exclusive=True, auto_delete=True, arguments=CLASSIC
-            )
-            await answered(channel.ask(declare), connection, STEP_SECONDS)
+            await asked(connection, declare, seconds=STEP_SECONDS)
         except Refused as error:
             if error.code != RESOURCE_LOCKED:
                 raise
             return False
-        finally:
-            channel.close()
         return True
 
 

@@ -27,7 +27,7 @@ from fast_channels_rabbitmq.channel import (
     Refused,
 )
 from fast_channels_rabbitmq.connection import Connection
-from fast_channels_rabbitmq.publisher import answered
+from fast_channels_rabbitmq.publisher import answered, asked
 
 logger = logging.getLogger("fast_channels.rabbitmq")
 
@@ -89,10 +89,9 @@ async def epoch_of(connection: Connection, name: str, seconds: float) -> tuple[s
         _EPOCH: mine,
     }
     for _ in arguments:
-        channel = connection.channel()
         declare = commands.Queue.Declare(0, name, durable=True, arguments=arguments)
         try:
-            await answered(channel.ask(declare), connection, STEP_SECONDS)
+            await asked(connection, declare, seconds=STEP_SECONDS)
             return f"{mine - _LARGE:x}", True
         except Refused as error:
             if error.code != PRECONDITION_FAILED:
@@ -116,8 +115,6 @@ async def epoch_of(connection: Connection, name: str, seconds: float) -> tuple[s
                 f"{connection.name} has streams disabled, which history needs; run: "
                 "rabbitmqctl enable_feature_flag stream_queue"
             ) from error
-        finally:
-            channel.close()
     raise BackendUnavailable(f"{connection.name} refuses the stream {name!r}")
 
 
@@ -166,14 +163,11 @@ async def consume(
 
 async def delete(connection: Connection, name: str) -> None:
     """The stream is gone, if there was one."""
-    channel = connection.channel()
     try:
-        await answered(channel.ask(commands.Queue.Delete(0, name)), connection, STEP_SECONDS)
+        await asked(connection, commands.Queue.Delete(0, name), seconds=STEP_SECONDS)
     except Refused as error:
         if not is_missing(error):
             raise
-    finally:
-        channel.close()
 
 
 class Acknowledging:
