@@ -1,15 +1,17 @@
 """Fixtures of the RabbitMQ tests: one node for all of them, which starts in seconds."""
 
 import os
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aio_pika
 import pytest
 
 from fast_channels_rabbitmq import RabbitMQBackend, RabbitMQChannelLayer
 from fast_channels_rabbitmq.connection import Connection
+from fast_channels_rabbitmq.history.streams import name_of, shard_of
 from fast_channels_rabbitmq.server import connect
 from fast_channels_rabbitmq.urls import parse_servers
 
@@ -17,7 +19,10 @@ from .durable import Process, Processes
 from .servers import Node, running
 
 Make = Callable[..., RabbitMQChannelLayer]
+"""What the fixture ``make`` is."""
 
+Pair = Callable[..., Awaitable[tuple[RabbitMQChannelLayer, RabbitMQChannelLayer, str]]]
+"""What the fixture ``pair`` is."""
 
 LONG = {
     "TestLayer": {
@@ -68,6 +73,45 @@ async def make(prefix: str) -> AsyncGenerator[Make]:
         yield layer
 
 
+async def member(layer: RabbitMQChannelLayer, group: str = "room") -> str:
+    """Return a channel of the layer that is in the group."""
+    channel = await layer.new_channel()
+    await layer.group_add(group, channel)
+    return channel
+
+
+@pytest.fixture
+def pair(node: Node, make: Make) -> Pair:
+    """Makes two open layers on the node, and a channel of the second that is in the group."""
+
+    async def made(
+        group: str = "room", **options: Any
+    ) -> tuple[RabbitMQChannelLayer, RabbitMQChannelLayer, str]:
+        here, there = (make(node.url, **options) for _ in range(2))
+        await here.open()
+        return here, there, await member(there, group)
+
+    return made
+
+
+@asynccontextmanager
+async def overhearing(
+    node: Node, prefix: str, rooms: int
+) -> AsyncGenerator[Callable[[], Awaitable[int]]]:
+    """Give what tells how many messages were sent to ``room-0`` and so on since it began."""
+    async with await aio_pika.connect(node.url) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(exclusive=True)
+        for number in range(rooms):
+            await queue.bind(prefix, f"{prefix}:g.room-{number}")
+
+        async def count() -> int:
+            told = await channel.declare_queue(queue.name, passive=True)
+            return told.declaration_result.message_count or 0
+
+        yield count
+
+
 @pytest.fixture
 async def process(node: Node, prefix: str) -> AsyncGenerator[Processes]:
     """Makes open backends that share an exchange and its streams, by the node's URL or another."""
@@ -81,6 +125,24 @@ async def process(node: Node, prefix: str) -> AsyncGenerator[Processes]:
             return made
 
         yield opened
+
+
+@pytest.fixture
+async def one(process: Processes) -> Process:
+    """A process of the test's."""
+    return await process()
+
+
+@pytest.fixture
+def topic(prefix: str) -> str:
+    """A durable topic."""
+    return f"{prefix}:h.room"
+
+
+@pytest.fixture
+def stream(prefix: str, topic: str) -> str:
+    """The name of the stream that has the topic."""
+    return name_of(prefix, shard_of(topic))
 
 
 @pytest.fixture

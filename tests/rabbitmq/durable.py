@@ -86,13 +86,6 @@ async def publish(connection: Connection, queue: str, *bodies: bytes) -> None:
     channel.close()
 
 
-async def kept_member(layer: RabbitMQChannelLayer) -> str:
-    """Return a channel of the layer that is in the durable group."""
-    channel = await layer.new_channel()
-    await layer.group_add("kept", channel)
-    return channel
-
-
 async def sent_once(
     layer: RabbitMQChannelLayer, message: dict[str, Any], known: str, seconds: float = 20.0
 ) -> None:

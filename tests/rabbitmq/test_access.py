@@ -15,21 +15,14 @@ from tests.waiting import read_until, soon, until
 
 from fast_channels.exceptions import BackendUnavailable, MessageTooLarge, PublishFailed
 from fast_channels.layers import Inbox, Publication
-from fast_channels_rabbitmq import RabbitMQBackend, RabbitMQChannelLayer
+from fast_channels_rabbitmq import RabbitMQBackend
 from fast_channels_rabbitmq.batches import MARK
 from fast_channels_rabbitmq.urls import parse_servers
 
-from .conftest import Make
+from .conftest import Make, member
 from .servers import PASSWORD, USER, Node, free_port, running
 
 LAST = {"type": "last"}
-
-
-async def member(layer: RabbitMQChannelLayer) -> str:
-    """Return a channel of the layer that is in the group."""
-    channel = await layer.new_channel()
-    await layer.group_add("room", channel)
-    return channel
 
 
 async def test_a_wrong_password_or_virtual_host_is_told(node: Node, make: Make) -> None:

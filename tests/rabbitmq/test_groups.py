@@ -4,7 +4,6 @@ import asyncio
 import socket
 import time
 
-import aio_pika
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.waiting import read_until, soon
@@ -15,7 +14,7 @@ from fast_channels_rabbitmq.batches import LARGEST, MARK, MOST_TOPICS, pack, spl
 from fast_channels_rabbitmq.server import Hosts
 from fast_channels_rabbitmq.urls import parse_servers
 
-from .conftest import Make
+from .conftest import Make, overhearing
 from .servers import Node
 
 LAST = {"type": "last"}
@@ -68,12 +67,7 @@ async def test_what_is_sent_to_many_groups_at_once_is_few_messages(
         layer, channel = ((one, first), (other, second))[number % 2]
         await layer.group_add(f"room-{number}", channel)
     await here.open()
-    async with await aio_pika.connect(node.url) as connection:
-        channel = await connection.channel()
-        exchange = await channel.get_exchange(prefix)
-        queue = await channel.declare_queue(exclusive=True)
-        for number in range(50):
-            await queue.bind(exchange, f"{prefix}:g.room-{number}")
+    async with overhearing(node, prefix, 50) as sent:
         await asyncio.gather(
             *(here.group_send(f"room-{n}", {"type": "hello", "n": n}) for n in range(50))
         )
@@ -84,10 +78,7 @@ async def test_what_is_sent_to_many_groups_at_once_is_few_messages(
         came = await read_until(other, second, LAST)
         assert [message["n"] for message in came] == list(range(1, 50, 2))
         # The first goes at once, the others together; and the two that came last.
-        count = 0
-        while await queue.get(fail=False) is not None:
-            count += 1
-        assert count == 4
+        assert await sent() == 4
 
 
 async def test_groups_that_are_joined_at_once_are_all_joined_when_that_returns(

@@ -5,18 +5,14 @@ from tests.waiting import until
 from fast_channels.layers import Append
 from fast_channels_rabbitmq.connection import Connection
 from fast_channels_rabbitmq.history.records import id_of, message, pack
-from fast_channels_rabbitmq.history.streams import name_of, shard_of
 
-from .durable import Processes, payloads, publish
+from .durable import Process, Processes, payloads, publish
 
 
 async def test_a_second_entry_of_an_id_is_dropped_by_who_saw_only_the_second(
-    process: Processes, prefix: str, connection: Connection
+    process: Processes, one: Process, topic: str, stream: str, connection: Connection
 ) -> None:
     """Two processes published it at once; neither could know of the other."""
-    one = await process()
-    topic = f"{prefix}:h.room"
-    stream = name_of(prefix, shard_of(topic))
     known = id_of(topic, "order")
     append = Append(topic, [], 9, 60.0)
     await one.publish(topic, b"before")
@@ -38,18 +34,16 @@ async def test_a_second_entry_of_an_id_is_dropped_by_who_saw_only_the_second(
 
 
 async def test_who_reads_on_from_the_first_entry_of_an_id_does_not_get_the_second(
-    process: Processes, prefix: str, connection: Connection
+    one: Process, topic: str, stream: str, connection: Connection
 ) -> None:
     """A retry of what was perhaps sent; also where both went out in one message."""
-    one = await process()
-    topic = f"{prefix}:h.room"
     append = Append(topic, [], 9, 60.0)
     await one.publish(topic, b"before")
     seen = (await one.all(topic))[0].position.offset >> 16
     first, second = ((id_of(topic, name), name.encode()) for name in ("first", "second"))
     entries = [pack(append, [first, second, second]), pack(append, [first])]
     bodies = [message([each], seen) for each in entries]
-    await publish(connection, name_of(prefix, shard_of(topic)), *bodies)
+    await publish(connection, stream, *bodies)
     await one.publish(topic, b"end")
     all_ = await one.all(topic)
     assert payloads(all_) == [b"before", b"first", b"second", b"end"]
@@ -58,10 +52,9 @@ async def test_who_reads_on_from_the_first_entry_of_an_id_does_not_get_the_secon
 
 
 async def test_a_process_that_never_saw_an_id_does_not_publish_it_again(
-    process: Processes, prefix: str
+    process: Processes, one: Process, topic: str
 ) -> None:
-    one, other = await process(), await process()
-    topic = f"{prefix}:h.room"
+    other = await process()
     await one.publish(topic, b"first", "order")
     await other.publish(topic, b"second", "order")
     await other.publish(topic, b"third", "another")

@@ -12,17 +12,16 @@ from tests.waiting import hears, read_until, send_when_back, soon
 from fast_channels.exceptions import BackendUnavailable, HistoryLost
 from fast_channels_rabbitmq import RabbitMQChannelLayer
 
-from .conftest import Make
-from .durable import GAP, KEPT, LAST, kept_member, sent_once
+from .conftest import Pair
+from .durable import GAP, KEPT, LAST, sent_once
 from .servers import Node
 
 
 @pytest.mark.timeout(90)
 async def test_members_go_on_where_they_were_after_the_server_was_killed(
-    node: Node, make: Make
+    node: Node, pair: Pair
 ) -> None:
-    here, there = (make(node.url, history=KEPT) for _ in range(2))
-    channel = await kept_member(there)
+    here, there, channel = await pair("kept", history=KEPT)
     await there.group_add("room", channel)
     for number in range(10):
         await here.group_send("kept", {"type": "before", "n": number})
@@ -42,11 +41,10 @@ async def test_members_go_on_where_they_were_after_the_server_was_killed(
 @pytest.mark.long
 @pytest.mark.timeout(180)
 async def test_a_server_that_lost_what_it_had_confirmed_begins_another_history(
-    node: Node, make: Make, tmp_path: Path
+    node: Node, pair: Pair, tmp_path: Path
 ) -> None:
     """As after a loss of power: its files are those of a while ago."""
-    here, there = (make(node.url, history=KEPT) for _ in range(2))
-    channel = await kept_member(there)
+    here, there, channel = await pair("kept", history=KEPT)
     await here.group_send("kept", {"type": "early"})
     assert await soon(there.receive(channel)) == {"type": "early"}
     await asyncio.to_thread(node.settle)
@@ -84,10 +82,9 @@ def _copy(source: Path, target: Path) -> None:
 
 
 async def test_history_cannot_be_read_while_the_server_takes_no_messages(
-    node: Node, make: Make
+    node: Node, pair: Pair
 ) -> None:
-    here, there = (make(node.url, history=KEPT, send_timeout=1.0) for _ in range(2))
-    channel = await kept_member(there)
+    here, there, channel = await pair("kept", history=KEPT, send_timeout=1.0)
     await here.group_send("kept", {"type": "hello"})
     assert await soon(there.receive(channel)) == {"type": "hello"}
     await asyncio.to_thread(node.alarm, on=True)

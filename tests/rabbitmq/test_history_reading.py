@@ -12,7 +12,7 @@ from fast_channels.layers import Append, Entry, Position
 from fast_channels_rabbitmq.connection import Connection
 from fast_channels_rabbitmq.history.records import message, pack
 from fast_channels_rabbitmq.history.scanning import Scan
-from fast_channels_rabbitmq.history.streams import name_of, shard_of
+from fast_channels_rabbitmq.history.streams import shard_of
 
 from .durable import Process, Processes, payloads, publish
 from .proxy import proxied
@@ -31,31 +31,24 @@ def consumers(node: Node, stream: str) -> int:
 
 
 async def test_a_read_passes_over_what_others_have_in_the_stream(
-    process: Processes, prefix: str, connection: Connection
+    process: Processes, one: Process, topic: str, stream: str, prefix: str, connection: Connection
 ) -> None:
-    reader = await process()
-    topic = f"{prefix}:h.quiet"
-    stream = name_of(prefix, shard_of(topic))
-    await reader.publish(topic, b"first")
-    position = (await reader.all(topic))[0].position
+    await one.publish(topic, b"first")
+    position = (await one.all(topic))[0].position
     other = Append(f"{prefix}:h.busy", [], 100, 60.0)
     body = message([pack(other, [(None, b"x")] * 10)], 0)
     for _ in range(6):
         await publish(connection, stream, *[body] * 1_000)
-    await reader.publish(topic, b"second")
-    page = await soon(reader.history.read(topic, position, 100))
+    await one.publish(topic, b"second")
+    page = await soon(one.history.read(topic, position, 100))
     assert (list(page.entries), page.more) == ([], True), "it is bounded, and went on"
     assert page.position > position
-    assert payloads(await reader.all(topic, position)) == [b"second"]
+    assert payloads(await one.all(topic, position)) == [b"second"]
     late = await process()  # which has seen nothing of it
     assert await late.last(topic, 5) == [b"first", b"second"]
 
 
-async def test_pages_that_follow_each_other_look_for_the_end_once(
-    process: Processes, prefix: str
-) -> None:
-    one = await process()
-    topic = f"{prefix}:h.room"
+async def test_pages_that_follow_each_other_look_for_the_end_once(one: Process, topic: str) -> None:
     sent = [[b"%d-%d" % (each, part) for part in range(5)] for each in range(10)]
     for some in sent:
         await one.publish_all(topic, *map(Entry, some))
@@ -69,10 +62,10 @@ async def test_pages_that_follow_each_other_look_for_the_end_once(
 
 
 async def test_a_page_has_what_was_sent_since_the_one_before(
-    process: Processes, prefix: str
+    process: Processes, one: Process, topic: str
 ) -> None:
-    one, other = await process(), await process()
-    topic, place = f"{prefix}:h.room", None
+    other = await process()
+    place = None
     for number in range(20):  # another process sends two for each one that is read
         for _ in range(2):
             await other.publish(topic, b"%d" % number)
@@ -85,11 +78,10 @@ async def test_a_page_has_what_was_sent_since_the_one_before(
 
 
 async def test_a_following_page_has_what_was_sent_before_and_did_not_come_here_yet(
-    process: Processes, prefix: str, node: Node
+    process: Processes, topic: str, node: Node
 ) -> None:
     async with proxied(node.port) as proxy:
         one, other = await process(proxy.url(f"{USER}:{PASSWORD}")), await process()
-        topic = f"{prefix}:h.room"
         await one.publish_all(topic, Entry(b"first"), Entry(b"second"))
         page = await soon(one.history.read(topic, None, 1))
         assert (payloads(page.entries), page.more) == ([b"first"], True)
@@ -103,22 +95,20 @@ async def test_a_following_page_has_what_was_sent_before_and_did_not_come_here_y
 
 
 async def test_readers_at_one_place_do_not_share_what_is_ahead(
-    process: Processes, prefix: str
+    one: Process, topic: str, prefix: str
 ) -> None:
-    one = await process()
     history = one.history
-    room = f"{prefix}:h.room"
     others = (f"{prefix}:h.room-{number}" for number in range(1_000))
-    other = next(name for name in others if shard_of(name) == shard_of(room))
-    both = [Append(room, [Entry(b"r"), Entry(b"s")], 100, 60.0)]
+    other = next(name for name in others if shard_of(name) == shard_of(topic))
+    both = [Append(topic, [Entry(b"r"), Entry(b"s")], 100, 60.0)]
     both.append(Append(other, [Entry(b"o"), Entry(b"p")], 100, 60.0))
     for _ in range(5):
         await soon(history.publish(both))
-    readers = [one.pages(topic, None, 1) for topic in (room, room, other, other)]
+    readers = [one.pages(each, None, 1) for each in (topic, topic, other, other)]
     found = [payloads(kept) for kept, _ in await asyncio.gather(*readers)]
     assert found == [[b"r", b"s"] * 5] * 2 + [[b"o", b"p"] * 5] * 2
-    first = await soon(history.read(room, None, 2))
-    again = [await soon(history.read(room, first.position, 2)) for _ in range(2)]
+    first = await soon(history.read(topic, None, 2))
+    again = [await soon(history.read(topic, first.position, 2)) for _ in range(2)]
     assert again[0] == again[1]
 
 
@@ -132,12 +122,9 @@ async def begun(process: Process, topic: str) -> Position:
 
 
 async def test_what_is_ahead_of_a_reader_who_stops_is_let_go(
-    process: Processes, prefix: str, node: Node
+    one: Process, topic: str, stream: str, node: Node
 ) -> None:
-    one = await process()
-    topic = f"{prefix}:h.room"
     await one.all(topic)
-    stream = name_of(prefix, shard_of(topic))
     await until(lambda: consumers(node, stream) == 1)  # who follows it
     place = await begun(one, topic)
     assert consumers(node, stream) == 2
@@ -146,12 +133,10 @@ async def test_what_is_ahead_of_a_reader_who_stops_is_let_go(
 
 
 async def test_what_is_ahead_of_a_reader_has_a_limit(
-    process: Processes, prefix: str, connection: Connection
+    one: Process, topic: str, stream: str, connection: Connection
 ) -> None:
-    one = await process()
-    topic = f"{prefix}:h.room"
     await one.publish(topic, bytes(1_000))
-    scan = await Scan.begin(connection, name_of(prefix, shard_of(topic)), "first", 500)
+    scan = await Scan.begin(connection, stream, "first", 500)
     scan.most = 2_000
     for _ in range(3):
         await one.publish(topic, bytes(1_000))
@@ -161,11 +146,8 @@ async def test_what_is_ahead_of_a_reader_has_a_limit(
 
 
 async def test_what_is_ahead_of_a_reader_is_not_of_another_time(
-    process: Processes, prefix: str, node: Node
+    one: Process, topic: str, prefix: str, node: Node
 ) -> None:
-    one = await process()
-    topic = f"{prefix}:h.room"
-
     async def read_on() -> list[bytes]:
         async with asyncio.timeout(20):
             while True:
@@ -185,31 +167,26 @@ async def test_what_is_ahead_of_a_reader_is_not_of_another_time(
 
 
 async def test_what_is_not_ours_in_a_stream_is_passed_over(
-    process: Processes, prefix: str, connection: Connection
+    one: Process, topic: str, stream: str, connection: Connection
 ) -> None:
-    reader = await process()
-    topic = f"{prefix}:h.room"
-    await reader.backend.subscribe([topic])
+    await one.backend.subscribe([topic])
     good = message([pack(Append(topic, [], 9, 60.0), [(None, b"good")])], 0)
-    stream = name_of(prefix, shard_of(topic))
     await publish(connection, stream, b"", b"{}", good[:-1], good[:20], os.urandom(50), good + b"x")
-    await reader.publish(topic, b"end")
-    await until(lambda: reader.kept and reader.kept[-1].payload == b"end")
-    assert payloads(reader.kept) in ([b"good", b"end"], [b"end"])
-    assert await reader.all(topic) == reader.kept
+    await one.publish(topic, b"end")
+    await until(lambda: one.kept and one.kept[-1].payload == b"end")
+    assert payloads(one.kept) in ([b"good", b"end"], [b"end"])
+    assert await one.all(topic) == one.kept
 
 
 async def test_expired_entries_are_not_shown_to_who_has_no_position(
-    process: Processes, prefix: str
+    one: Process, topic: str
 ) -> None:
-    reader = await process()
-    topic = f"{prefix}:h.room"
-    history = reader.history
+    history = one.history
     start = (await soon(history.last(topic, 0))).position
     await soon(history.publish([Append(topic, [Entry(b"short")], 9, 0.2)]))
     ends = time.time() + 0.3
-    await reader.publish(topic, b"long")
+    await one.publish(topic, b"long")
     await asyncio.sleep(max(0.0, ends - time.time()))
-    assert payloads(await reader.all(topic)) == [b"long"]
-    assert await reader.last(topic, 5) == [b"long"]
-    assert payloads(await reader.all(topic, start)) == [b"short", b"long"]
+    assert payloads(await one.all(topic)) == [b"long"]
+    assert await one.last(topic, 5) == [b"long"]
+    assert payloads(await one.all(topic, start)) == [b"short", b"long"]

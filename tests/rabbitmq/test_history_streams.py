@@ -16,16 +16,15 @@ from fast_channels_rabbitmq import RabbitMQChannelLayer
 from fast_channels_rabbitmq.connection import Connection
 from fast_channels_rabbitmq.history.streams import name_of, shard_of
 
-from .conftest import Make
-from .durable import GAP, KEPT, LAST, kept_member, sent_once
+from .conftest import Make, Pair, member
+from .durable import GAP, KEPT, LAST, sent_once
 from .servers import Names, Node
 
 
 async def test_a_stream_that_an_operator_deletes_is_another_history(
-    node: Node, make: Make, prefix: str
+    node: Node, pair: Pair, prefix: str
 ) -> None:
-    here, there = (make(node.url, history=KEPT) for _ in range(2))
-    channel = await kept_member(there)
+    here, there, channel = await pair("kept", history=KEPT)
     await here.group_send("kept", {"type": "old"})
     old: Any = await soon(there.receive(channel))
     await asyncio.to_thread(node.delete_queues, f"{prefix}:h.")
@@ -44,7 +43,7 @@ async def test_processes_that_come_at_once_make_the_streams_together(
 
     async def use(number: int, layer: RabbitMQChannelLayer) -> str:
         await layer.group_send("kept", {"type": "hello", "n": number})
-        return await kept_member(layer)
+        return await member(layer, "kept")
 
     channels = await soon(asyncio.gather(*(use(*each) for each in enumerate(layers))))
     assert len(await layers[0].group_history("kept")) == 6
@@ -61,11 +60,11 @@ async def test_a_queue_that_is_no_stream_of_ours_is_named(
     name = name_of(prefix, shard_of(f"{prefix}:h.kept"))
     await soon(connection.channel().ask(commands.Queue.Declare(0, name, durable=True)))
     with pytest.raises(InvalidChannelLayerError, match=name):
-        await soon(kept_member(layer))
+        await soon(member(layer, "kept"))
     with pytest.raises(InvalidChannelLayerError, match=name):
         await soon(layer.group_send("kept", {"type": "hello"}))
     await soon(connection.channel().ask(commands.Queue.Delete(0, name)))
-    await soon(kept_member(layer))
+    await soon(member(layer, "kept"))
 
 
 DISABLED: Any = pytest.raises(InvalidChannelLayerError, match="enable_feature_flag stream_queue")
@@ -112,14 +111,14 @@ async def test_a_user_who_may_not_is_told_which_permission_is_missing(
     with pytest.raises(BackendUnavailable, match="permission to configure"):
         await soon(layer.group_send("kept", {"type": "hello"}))
     with pytest.raises(BackendUnavailable, match="permission to configure"):
-        await soon(kept_member(layer))
+        await soon(member(layer, "kept"))
 
 
 async def test_streams_that_drop_entries_too_early_are_told_of(
     node: Node, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await kept_member(make(node.url, history=KEPT))
+    await member(make(node.url, history=KEPT), "kept")
     longer = make(node.url, history={"kept*": HistoryPolicy(ttl=1_000_000.0)})
     with caplog.at_level(logging.WARNING, "fast_channels.rabbitmq"):
-        await kept_member(longer)
+        await member(longer, "kept")
     assert "7200 s, and a history of 1e+06 s is asked of it" in caplog.text

@@ -11,9 +11,8 @@ import pytest
 from tests.waiting import hears, read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable
-from fast_channels_rabbitmq import RabbitMQChannelLayer
 
-from .conftest import Make
+from .conftest import Make, Pair, member
 from .proxy import proxied
 from .servers import PASSWORD, USER, Node
 
@@ -22,20 +21,11 @@ LAST = {"type": "last"}
 ACCESS = f"{USER}:{PASSWORD}"
 
 
-async def member(layer: RabbitMQChannelLayer) -> str:
-    """Return a channel of the layer that is in the group."""
-    channel = await layer.new_channel()
-    await layer.group_add("room", channel)
-    return channel
-
-
 @pytest.mark.timeout(120)
 async def test_a_killed_and_restarted_server_costs_one_gap_and_no_subscription(
-    node: Node, make: Make
+    node: Node, pair: Pair
 ) -> None:
-    here, there = make(node.url), make(node.url)
-    await here.open()
-    channel = await member(there)
+    here, there, channel = await pair()
     for number in range(1_200):  # more than two answers' worth
         await there.group_add(f"more-{number}", channel)
     node.kill()
@@ -59,9 +49,8 @@ async def test_a_killed_and_restarted_server_costs_one_gap_and_no_subscription(
 
 @pytest.mark.long
 @pytest.mark.timeout(120)
-async def test_a_server_that_is_stopped_and_started_costs_one_gap(node: Node, make: Make) -> None:
-    here, there = make(node.url), make(node.url)
-    channel = await member(there)
+async def test_a_server_that_is_stopped_and_started_costs_one_gap(node: Node, pair: Pair) -> None:
+    here, there, channel = await pair()
     await here.send("jobs", {"type": "job"})
     try:
         await asyncio.to_thread(node.stop)
@@ -78,11 +67,9 @@ async def test_a_server_that_is_stopped_and_started_costs_one_gap(node: Node, ma
 
 @pytest.mark.parametrize("how", [Node.kick, Node.break_channels])
 async def test_connections_that_are_closed_at_the_server_cost_one_gap(
-    node: Node, make: Make, how: Callable[[Node], None]
+    node: Node, pair: Pair, how: Callable[[Node], None]
 ) -> None:
-    here, there = make(node.url), make(node.url)
-    await here.open()
-    channel = await member(there)
+    here, there, channel = await pair()
     await asyncio.to_thread(how, node)
     await send_when_back(here, "room", {"type": "perhaps"})
     assert await soon(there.receive(channel)) == GAP
@@ -91,10 +78,9 @@ async def test_connections_that_are_closed_at_the_server_cost_one_gap(
 
 
 async def test_a_queue_that_is_deleted_under_us_costs_one_gap(
-    node: Node, make: Make, prefix: str
+    node: Node, pair: Pair, prefix: str
 ) -> None:
-    here, there = make(node.url), make(node.url)
-    channel = await member(there)
+    here, there, channel = await pair()
     await asyncio.to_thread(node.delete_queues, f"{prefix}.")
     assert await soon(there.receive(channel)) == GAP
     await here.group_send("room", LAST)
@@ -147,11 +133,9 @@ async def test_a_road_that_goes_dead_without_a_word_is_replaced(node: Node, make
 
 
 async def test_a_frozen_server_is_noticed_and_found_again(
-    node: Node, make: Make, caplog: pytest.LogCaptureFixture
+    node: Node, pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
-    here, there = make(node.url), make(node.url)
-    await here.open()
-    channel = await member(there)
+    here, there, channel = await pair()
     node.freeze()
     try:
         errors: list[BaseException | None] = []
@@ -172,10 +156,8 @@ async def test_a_frozen_server_is_noticed_and_found_again(
     assert all(message in (GAP, {"type": "perhaps"}) for message in came)
 
 
-async def test_a_server_that_only_stalls_costs_nothing(node: Node, make: Make) -> None:
-    here, there = make(node.url), make(node.url)
-    await here.open()
-    channel = await member(there)
+async def test_a_server_that_only_stalls_costs_nothing(node: Node, pair: Pair) -> None:
+    here, there, channel = await pair()
     node.freeze()
     sending = asyncio.create_task(here.group_send("room", {"type": "late"}))
     await asyncio.sleep(1.8)  # it is time that has to pass: longer than a sign of life may take
@@ -186,11 +168,9 @@ async def test_a_server_that_only_stalls_costs_nothing(node: Node, make: Make) -
 
 
 async def test_a_server_short_of_memory_says_so_to_senders_and_takes_them_later(
-    node: Node, make: Make
+    node: Node, pair: Pair
 ) -> None:
-    here, there = make(node.url), make(node.url)
-    await here.open()
-    channel = await member(there)
+    here, there, channel = await pair()
     await here.group_send("room", LAST)
     assert await read_until(there, channel, LAST) == []
     errors: list[str] = []

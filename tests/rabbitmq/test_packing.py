@@ -2,15 +2,14 @@
 
 import asyncio
 
-import aio_pika
 import pytest
 from tests.waiting import read_until, soon
 
 from fast_channels.layers import Publication
 from fast_channels_rabbitmq.packing import AGAIN, KEPT, Packing
 
-from .conftest import Make
-from .durable import Processes
+from .conftest import Make, overhearing
+from .durable import Process
 from .servers import Node
 
 LAST = {"type": "last"}
@@ -70,20 +69,14 @@ async def test_each_group_gets_all_in_order_and_once_either_way(
         await there.group_add(f"room-{number}", channels[number % 2])
     await here.open()
     rounds = 2 * KEPT + 4
-    async with await aio_pika.connect(node.url) as connection:
-        channel = await connection.channel()
-        exchange = await channel.get_exchange(prefix)
-        queue = await channel.declare_queue(exclusive=True)
-        for number in range(50):
-            await queue.bind(exchange, f"{prefix}:g.room-{number}")
+    async with overhearing(node, prefix, 50) as sent:
         for turn in range(rounds):  # the first of each goes at once, the other 49 gather
             await asyncio.gather(
                 *(here.group_send(f"room-{n}", {"type": "n", "n": (turn, n)}) for n in range(50))
             )
         for number in range(2):
             await here.group_send(f"room-{number}", LAST)
-        told = await channel.declare_queue(queue.name, passive=True)
-        seen = told.declaration_result.message_count or 0
+        seen = await sent()
     for number, name in enumerate(channels):
         came = [message["n"] for message in await read_until(there, name, LAST)]
         assert came == [[turn, n] for turn in range(rounds) for n in range(number, 50, 2)]
@@ -94,15 +87,10 @@ async def test_each_group_gets_all_in_order_and_once_either_way(
 
 
 async def test_a_way_that_takes_too_long_for_its_senders_is_left(
-    node: Node, process: Processes, prefix: str
+    node: Node, one: Process, prefix: str
 ) -> None:
-    one = await process()
-    batch = [Publication(f"{prefix}:g.{number}", b"x") for number in range(50)]
-    async with await aio_pika.connect(node.url) as connection:
-        channel = await connection.channel()
-        queue = await channel.declare_queue(exclusive=True)
-        for topic, _ in batch:
-            await queue.bind(prefix, topic)
+    batch = [Publication(f"{prefix}:g.room-{number}", b"x") for number in range(50)]
+    async with overhearing(node, prefix, 50) as sent:
         node.freeze()
         try:
             for _ in range(KEPT):
@@ -112,5 +100,4 @@ async def test_a_way_that_takes_too_long_for_its_senders_is_left(
         finally:
             node.thaw()
         await soon(one.backend.publish(batch))
-        told = await channel.declare_queue(queue.name, passive=True)
-    assert told.declaration_result.message_count == KEPT + (50 if await measured(node) else 1)
+        assert await sent() == KEPT + (50 if await measured(node) else 1)
