@@ -92,6 +92,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
             "theirs:ends jobs --layer defualt",
             "no channel layer is registered as 'defualt'; registered: 'default'; did you mean",
         ),
+        ("theirs:ends jobs --layer env:NOT_SET", "the variable 'NOT_SET' is not set"),
         ("theirs:ends jobs --layer rdis://x", "no layer named 'rdis'; installed: "),
     ],
 )
@@ -179,7 +180,8 @@ register_channel_layer("mine", Preloaded(url="memory://shared"))
         )
     )
     before = signal.getsignal(signal.SIGTERM)
-    assert run(monkeypatch, "theirs:ends", "jobs", "--layer", "memory://shared") == 0
+    monkeypatch.setenv("WHERE", "memory://shared")
+    assert run(monkeypatch, "theirs:ends", "jobs", "--layer", "env:WHERE") == 0
     out = capsys.readouterr().out
     assert out == (
         "{'type': 'channel', 'channel': 'jobs'} {'type': 'x'} "

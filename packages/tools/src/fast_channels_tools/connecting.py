@@ -24,7 +24,7 @@ from fast_channels.exceptions import FastChannelsError, InvalidChannelLayerError
 from fast_channels.layers import ChannelLayer, ChannelLayerRegistry, InMemoryChannelLayer
 from fast_channels.layers.discovery import EXTRAS, installed_layers
 
-from .loading import CommandError
+from .loading import CommandError, resolved
 
 T = TypeVar("T")
 
@@ -33,8 +33,6 @@ KEYS: Final = "FAST_CHANNELS_ENCRYPTION_KEYS"
 
 Not an option: everybody on the machine sees the command line of a process.
 """
-
-VARIABLE: Final = "env:"
 
 _CONTROLS: Final = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """What JSON leaves as it is, and a terminal obeys: the C1 controls, and those of direction."""
@@ -136,16 +134,6 @@ def parsed_options(text: str) -> dict[str, Any]:
     if "prefix" in options:
         raise CommandError("--options has a 'prefix'; give it as --prefix")
     return cast("dict[str, Any]", options)
-
-
-def resolved(url: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Return the URL, from a variable if it says so."""
-    name = url.removeprefix(VARIABLE)
-    if name == url:
-        return url
-    if not environ.get(name):
-        raise CommandError(f"the variable {name!r} is not set; it has to hold the URL of a layer")
-    return environ[name]
 
 
 def shown(url: str) -> str:

@@ -4,11 +4,14 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from difflib import get_close_matches
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from fast_channels.layers import ChannelLayer, channel_layers, register_channel_layer
+
+VARIABLE: Final = "env:"
 
 
 class CommandError(Exception):
@@ -42,12 +45,23 @@ def load_application(name: str) -> Any:
 
 def find_layer(name: str) -> ChannelLayer:
     """Return the layer of that alias; a URL is made a layer, and the process's default."""
+    name = resolved(name)
     try:
         if "://" in name:
             return register_channel_layer("default", name)
         return channel_layers.require(name)
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
+
+
+def resolved(url: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Return the URL, from a variable if it says so (``env:NAME``)."""
+    name = url.removeprefix(VARIABLE)
+    if name == url:
+        return url
+    if not environ.get(name):
+        raise CommandError(f"the variable {name!r} is not set; it has to hold the URL of a layer")
+    return environ[name]
 
 
 def _import(name: str) -> ModuleType:

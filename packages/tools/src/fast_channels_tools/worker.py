@@ -22,7 +22,8 @@ def worker(
     ],
     names: Annotated[list[str], Argument(metavar="NAME", help="The channels to serve.")],
     layer: Annotated[
-        str, Option(metavar="ALIAS|URL", help="A layer that the module registers, or its URL.")
+        str,
+        Option(metavar="ALIAS|URL", help="One that the module registers, its URL, or env:NAME."),
     ] = "default",
     concurrency: Annotated[
         int, Option(metavar="N", min=1, help="How many messages are handled at once at most.")

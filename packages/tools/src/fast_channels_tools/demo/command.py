@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from fast_channels_tools.connecting import resolved
+from fast_channels_tools.loading import resolved
 
 
 def demo(
