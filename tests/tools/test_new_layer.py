@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fast_channels_tools.loading import CommandError
-from fast_channels_tools.new_layer import LONGEST, new_layer, words_for
+from fast_channels_tools.new_layer import LONGEST, NEWER_PIP, new_layer, words_for
 
 from .commands import run
 
@@ -126,6 +126,12 @@ def test_the_command_tells_what_to_do_next_and_what_is_wrong(tmp_path: Path) -> 
     done = run("new-layer", "acme", "--directory", str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     assert "Write the five methods in src/fast_channels_acme/backend.py" in done.stdout
+    steps = [line.strip() for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert steps[1:] == [NEWER_PIP, "pip install --editable . --group dev", "pytest"]
+    folder = tmp_path / "fast-channels-acme"
+    for name in ("README.md", ".github/workflows/ci.yml"):
+        text = (folder / name).read_text()
+        assert text.index(NEWER_PIP) < text.index("--group dev\n") < text.index("pytest\n")
     done = run("new-layer", "Acme")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 

@@ -26,6 +26,9 @@ FILES: Final = {
 }
 """Templates, and where each goes."""
 
+NEWER_PIP: Final = "pip install --upgrade 'pip>=25.1'"
+"""Before ``--group``: what Python 3.11 and 3.12 put into a new virtual environment is older."""
+
 LONGEST: Final = 16
 """Characters of a name; with more, lines of the skeleton would be too long for its own lint."""
 
@@ -61,8 +64,8 @@ def new_layer(
         return
     print(
         f"{folder} is there. Write the five methods in {filled('src/{package}/backend.py', words)}"
-        f"; in a virtual environment:\n\n  cd {folder}\n  pip install --editable . --group dev\n"
-        "  pytest\n"
+        f"; in a virtual environment:\n\n  cd {folder}\n  {NEWER_PIP}\n"
+        "  pip install --editable . --group dev\n  pytest\n"
     )
 
 
