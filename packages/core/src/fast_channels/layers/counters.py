@@ -108,6 +108,8 @@ class LossReport:
     def __init__(self, loop: asyncio.AbstractEventLoop, layer: Any, counters: Counters) -> None:
         self.counters = counters
         self.loop = loop
+        self.create_future = loop.create_future
+        """Bound once, for every mailbox that has it of this."""
         self._layer = layer
         self._losses: Counter[str] = Counter()
         self._example: dict[str, str] = {}

@@ -57,15 +57,15 @@ class Hub:
         self.left: Callable[[str, str], None] | None = None
         """Told of the topic and the channel when a member has left."""
 
-    def join(self, topic: str, mailbox: Mailbox) -> Topic:
-        """The mailbox is a member of the topic, which is returned."""
+    def join(self, topic: str, mailbox: Mailbox, group: str | None = None) -> Topic:
+        """The mailbox is a member of the topic, which carries the group and is returned."""
         record = self.topics.get(topic)
         if record is None:
-            record = self.topics[topic] = Topic(topic)
+            record = self.topics[topic] = Topic(group)
         if mailbox.name in record.members:
             return record
         record.members[mailbox.name] = mailbox
-        record.changed()
+        record.current = None
         record.named = record.named or mailbox.names_groups
         if mailbox.topics is None:
             mailbox.topics = set()
@@ -78,7 +78,7 @@ class Hub:
         mailbox = record.members.pop(channel, None) if record else None
         if record is None or mailbox is None:
             return False
-        record.changed()
+        record.current = None
         if record.behind:
             record.behind.pop(channel, None)
         if mailbox.topics is not None:
@@ -91,7 +91,7 @@ class Hub:
         """The topic is not subscribed any more: what was seen on it means nothing later."""
         record = self.topics.get(topic)
         if record is not None:
-            record.seen.forget()
+            record.seen = None
             if not record.members and record.missed is None:
                 del self.topics[topic]
 

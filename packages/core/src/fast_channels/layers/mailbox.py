@@ -33,7 +33,6 @@ class Mailbox:
 
     __slots__ = (
         "_bytes",
-        "_create_future",
         "_gaps",
         "_waiters",
         "capacity",
@@ -75,8 +74,7 @@ class Mailbox:
         """Why nothing can be read any more."""
         self._bytes = 0
         self._gaps = 0
-        self._create_future = losses.loop.create_future
-        self._waiters: list[asyncio.Future[Message]] = []
+        self._waiters: list[asyncio.Future[Message]] | None = None
 
     @property
     def awaited(self) -> bool:
@@ -179,9 +177,12 @@ class Mailbox:
         """
         if self.closed is not None:
             raise self.closed
-        create_future = self._create_future  # not called as a method, for speed
+        create_future = self.losses.create_future  # not called as a method, for speed
         waiter: asyncio.Future[Message] = create_future()
-        self._waiters.append(waiter)
+        if self._waiters is None:
+            self._waiters = [waiter]
+        else:
+            self._waiters.append(waiter)
         return waiter
 
     def take(self) -> Message | None:
@@ -233,8 +234,8 @@ class Mailbox:
         self.clear()
         if self.closed is None:
             self.closed = reason or ChannelNotFound(f"channel {self.name!r} was closed")
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
             if not waiter.done():
                 waiter.set_exception(self.closed)
 
@@ -278,7 +279,7 @@ class Mailbox:
 
     def withdraw(self, waiter: "asyncio.Future[Message]") -> None:
         """A reader was cancelled: what it was given is the next reader's, or waits first."""
-        if waiter in self._waiters:
+        if self._waiters and waiter in self._waiters:
             self._waiters.remove(waiter)
         elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             given = waiter.result  # the message, which nobody else has

@@ -57,7 +57,7 @@ class Memberships:
         if self._durable is not None and self._options.history_of(group) is not None:
             await self._join_durable(self._durable, group, topic, mailbox, since)
             return
-        self._hub.join(topic, mailbox)
+        self._hub.join(topic, mailbox, group)
         if self._subscriptions.live(topic):
             return
         join = topic, mailbox.name
@@ -87,7 +87,7 @@ class Memberships:
         started = self._starting[key] = asyncio.get_running_loop().create_future()
         kept = history_topic(self._options.prefix, group)
         try:
-            inside = self._hub.join(topic, mailbox)
+            inside = self._hub.join(topic, mailbox, group)
             followed = durable.topic(kept, inside)
             if not joined:
                 durable.hold(followed, mailbox)  # until it is known where it begins

@@ -20,19 +20,29 @@ _LEGAL_CHANNEL: Final = re.compile(r"[A-Za-z0-9\-_.]+(![A-Za-z0-9\-_.]*)?")
 _NODE: Final = re.compile(r"[0-9a-f]{16}")
 _LEGAL_PREFIX: Final = re.compile(r"(?!.*:[gnqh]\.)[A-Za-z0-9\-_.:]+")
 
+_REMEMBERED: Final = 16_384
+"""Legal names that are not looked at again, for the same come with every message."""
+
+_legal_groups: Final[set[str]] = set()
+_legal_channels: Final[set[str]] = set()
+
 
 def check_group(name: object) -> str:
     """Return ``name`` if it is a legal group name; raise ``TypeError`` that says why not."""
     if not isinstance(name, str):
         raise TypeError(f"group name must be a str, got {type(name).__name__}: {name!r}")
-    return _checked_group(name)
+    if name not in _legal_groups:
+        _check(name, "group", _LEGAL, _legal_groups)
+    return name
 
 
 def check_channel(name: object) -> str:
     """Return ``name`` if it is a legal channel name; raise ``TypeError`` that says why not."""
     if not isinstance(name, str):
         raise TypeError(f"channel name must be a str, got {type(name).__name__}: {name!r}")
-    return _checked_channel(name)
+    if name not in _legal_channels:
+        _check(name, "channel", _LEGAL_CHANNEL, _legal_channels)
+    return name
 
 
 @lru_cache(maxsize=256)
@@ -52,18 +62,16 @@ def check_prefix(prefix: object) -> str:
     )
 
 
-# Cached, because the same names come with every message; exceptions are not cached.
-@lru_cache(maxsize=16_384)
-def _checked_group(name: str) -> str:
-    return _checked(name, "group", _LEGAL)
+def _remember(name: str, known: set[str]) -> None:
+    if len(known) >= _REMEMBERED:
+        known.clear()
+    known.add(name)
 
 
-@lru_cache(maxsize=16_384)
-def _checked_channel(name: str) -> str:
-    return _checked(name, "channel", _LEGAL_CHANNEL)
-
-
-def _checked(name: str, kind: str, legal: re.Pattern[str]) -> str:
+def _check(name: str, kind: str, legal: re.Pattern[str], known: set[str]) -> None:
+    if len(name) < MAX_NAME_LENGTH and legal.fullmatch(name):
+        _remember(name, known)
+        return
     if not name:
         raise TypeError(f"{kind} name must not be empty")
     if len(name) >= MAX_NAME_LENGTH:
@@ -71,17 +79,15 @@ def _checked(name: str, kind: str, legal: re.Pattern[str]) -> str:
             f"{kind} name must be shorter than {MAX_NAME_LENGTH} characters, "
             f"got {len(name)}: {name!r}"
         )
-    if not legal.fullmatch(name):
-        place = next((i for i, c in enumerate(name) if not _LEGAL.match(c)), len(name))
-        if kind == "channel" and name[place] == "!":
-            # One '!' is legal after the first character: the culprit comes after it.
-            rest = (i for i in range(place + 1, len(name)) if not _LEGAL.match(name[i]))
-            place = place if place == 0 else next(rest)
-        raise TypeError(
-            f"{kind} name {name!r} has the illegal character {name[place]!r} at position {place}; "
-            "use ASCII letters, digits, '-', '_' and '.'"
-        )
-    return name
+    place = next((i for i, c in enumerate(name) if not _LEGAL.match(c)), len(name))
+    if kind == "channel" and name[place] == "!":
+        # One '!' is legal after the first character: the culprit comes after it.
+        rest = (i for i in range(place + 1, len(name)) if not _LEGAL.match(name[i]))
+        place = place if place == 0 else next(rest)
+    raise TypeError(
+        f"{kind} name {name!r} has the illegal character {name[place]!r} at position {place}; "
+        "use ASCII letters, digits, '-', '_' and '.'"
+    )
 
 
 def new_node() -> str:
@@ -99,6 +105,13 @@ def check_node(node: str) -> str:
 def channel_name(prefix: str, node: str, number: int) -> str:
     """Return the name of a process-bound channel; ``prefix`` may end in a dot or not."""
     return f"{prefix.removesuffix('.')}.{node}!{number:x}"
+
+
+def new_channel_name(prefix: str, node: str, number: int) -> str:
+    """As ``channel_name``, for a prefix that ``check_channel_prefix`` has passed: it is legal."""
+    name = channel_name(prefix, node, number)
+    _remember(name, _legal_channels)
+    return name
 
 
 def channel_node(name: str) -> str | None:

@@ -158,11 +158,17 @@ class LayerOptions:
 
     def capacity_of(self, channel: str) -> int:
         """Return how many unread messages the channel holds."""
-        return _first_match(self._capacities, channel, self.capacity)
+        for pattern, capacity in self._capacities:
+            if pattern.match(channel):
+                return capacity
+        return self.capacity
 
     def overflow_of(self, channel: str) -> Overflow:
         """Return what the channel does when it is full."""
-        return _first_match(self._overflows, channel, self.overflow)
+        for pattern, overflow in self._overflows:
+            if pattern.match(channel):
+                return overflow
+        return self.overflow
 
     @property
     def durable(self) -> bool:
@@ -204,13 +210,6 @@ def compile_patterns(
             raise TypeError(f"{option}: a pattern is a glob or a compiled regex, got {pattern!r}")
         compiled.append((cast("re.Pattern[str]", pattern), value))
     return tuple(compiled)
-
-
-def _first_match(patterns: tuple[tuple[re.Pattern[str], V], ...], name: str, default: V) -> V:
-    for pattern, value in patterns:
-        if pattern.match(name):
-            return value
-    return default
 
 
 def _checked_keys(keys: object) -> tuple[bytes, ...]:

@@ -45,9 +45,9 @@ from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.membership import Memberships, Since
 from fast_channels.layers.messages import decode_message, decode_plain, encode_message
 from fast_channels.layers.names import (
-    channel_name,
     history_topic,
     is_history_topic,
+    new_channel_name,
     new_node,
     node_history_topic,
     node_topic,
@@ -56,6 +56,7 @@ from fast_channels.layers.options import LayerOptions
 from fast_channels.layers.presence.tracker import Presence
 from fast_channels.layers.presence.wire import Role
 from fast_channels.layers.relay import Relays
+from fast_channels.layers.sequence import Tracker
 from fast_channels.layers.subscriptions import Subscriptions
 from fast_channels.layers.sweeper import Sweeper
 from fast_channels.layers.topics import Topic
@@ -94,7 +95,7 @@ class Session:
         self._numbers = itertools.count(1)
         self.losses = LossReport(loop, layer, counters)
         self.hub = Hub(loop, self.losses, options.gaps)
-        self._own_topic = self.hub.topics[self._own] = Topic(self._own)
+        self._own_topic = self.hub.topics[self._own] = Topic()
         timeout = options.send_timeout
         self.sending = make_sending(self, loop, backend, options)
         self.outbox = self.sending.outbox
@@ -110,6 +111,8 @@ class Session:
         )
         self._presence: Presence | None = None
         self._sweeper = Sweeper(loop, options.group_expiry, self.discard)
+        self.watch = self._sweeper.watch
+        """Called with a mailbox that is to be discarded when nobody has read it for so long."""
         self._lifetime = self._live()
         self._end: asyncio.Future[None] | None = None
 
@@ -195,7 +198,7 @@ class Session:
 
     def new_mailbox(self, prefix: str, make: MakeMailbox = Mailbox) -> Mailbox:
         """Return the mailbox of a fresh channel; ``discard`` ends it."""
-        name = channel_name(prefix, self.node, next(self._numbers))
+        name = new_channel_name(prefix, self.node, next(self._numbers))
         mailbox = self.hub.mailboxes[name] = make(name, self._options, self.losses)
         return mailbox
 
@@ -207,10 +210,6 @@ class Session:
             self.hub.mailboxes[channel] = mailbox
             self._sweeper.watch(mailbox)
         return mailbox
-
-    def watch(self, mailbox: Mailbox) -> None:
-        """The mailbox is discarded when nobody has read it for ``group_expiry``."""
-        self._sweeper.watch(mailbox)
 
     def discard(self, mailbox: Mailbox) -> None:
         """The channel, its unread messages and all its memberships are gone."""
@@ -309,7 +308,7 @@ class Session:
         names = self.hub.topics if topics is None else topics
         records = [self.hub.topics[name] for name in names if name in self.hub.topics]
         for record in records:
-            record.seen.forget()
+            record.seen = None
             if record.missed is not None:
                 record.missed(None)
         if self._own_topic in records:
@@ -333,7 +332,10 @@ class Session:
             self.hub.group(record, packed, message, None)
             return
         flags, frame = self.frames.decode(topic, payload)
-        verdict = record.seen.check(frame.node, frame.seq, frame.prev)
+        seen = record.seen
+        if seen is None:
+            seen = record.seen = Tracker()
+        verdict = seen.check(frame.node, frame.seq, frame.prev)
         if verdict == "repeat":
             self.counters.repeated += 1
             return

@@ -12,7 +12,6 @@ from typing import Any
 from fast_channels.layers.history import GroupMessage
 from fast_channels.layers.mailbox import NEVER_EXPIRES, Mailbox, Message, Unread, gap_message
 from fast_channels.layers.messages import decode_message, is_flat
-from fast_channels.layers.names import topic_group
 from fast_channels.layers.sequence import Tracker
 
 
@@ -21,30 +20,28 @@ class Topic:
 
     __slots__ = ("behind", "current", "group", "members", "missed", "named", "seen", "telling")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, group: str | None = None) -> None:
         self.named = False
         """A member has to be told of which group its messages are."""
         self.telling = False
         """A gap message for messages dropped here waits to be put: one tells them all."""
-        self.group = topic_group(name)
+        self.group = group
+        """None: it carries messages of no group."""
         self.missed: Callable[[str | None], None] | None = None
         """Told of a loss, and on which node's frames (None: any), in place of members."""
         self.members: dict[str, Mailbox] = {}
         self.behind: dict[str, Any] | None = None
         """Of a durable group: the cursors of members that have not everything yet, by channel."""
-        self.seen = Tracker()
+        self.seen: Tracker | None = None
+        """What came on it; None: nothing, or nothing that means something later."""
         self.current: list[Mailbox] | None = None
-        """The members as a list, until they change."""
+        """The members as a list; None since they changed."""
 
     def snapshot(self) -> list[Mailbox]:
         """Return the members of now; the list is shared and never changed."""
         if self.current is None:
             self.current = list(self.members.values())
         return self.current
-
-    def changed(self) -> None:
-        """Members came or went: the next message gets a new snapshot."""
-        self.current = None
 
 
 class Pending:

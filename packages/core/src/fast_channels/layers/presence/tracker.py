@@ -197,7 +197,7 @@ class Presence:
             self._let_go(roster)
 
     def _topic(self, topic: str, group: str | None) -> None:
-        record = self._hub.topics[topic] = Topic(topic)
+        record = self._hub.topics[topic] = Topic()
         record.missed = lambda node: self._missed(group, node)
 
     def _left(self, topic: str, channel: str) -> None:
