@@ -127,6 +127,16 @@ async def test_plain_json_reaches_members_and_is_not_kept(make: Make) -> None:
     assert len(await layer.group_history("room")) == 1
 
 
+async def test_who_asks_for_some_hundred_messages_waits_for_few_reads(make: Make) -> None:
+    layer = make(KeepingBackend, history=KEPT)
+    await asyncio.gather(*(layer.group_send("room", message(n)) for n in range(600)))
+    history = layer.backend.history
+    assert numbers(await layer.group_history("room", limit=200)) == list(range(200))
+    assert history.reads == 1
+    assert numbers(await layer.group_history("room", limit=1_000)) == list(range(600))
+    assert history.reads == 1 + 3, "and none of them is endless"
+
+
 async def test_members_at_one_place_share_a_read(make: Make) -> None:
     layer = make(KeepingBackend, history=KEPT)
     channels = [await layer.new_channel() for _ in range(100)]

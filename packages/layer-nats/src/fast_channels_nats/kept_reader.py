@@ -30,7 +30,7 @@ from fast_channels_nats.requests import (
 from fast_channels_nats.stream import PIECES, headers_of, joined, seconds_of
 from fast_channels_nats.subjects import log_of, parts_of
 
-LARGEST_PAGE: Final = 200
+LARGEST_PAGE: Final = 256
 MOST_AT_ONCE: Final = 2_000
 WIDER: Final = 4
 

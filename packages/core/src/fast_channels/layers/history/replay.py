@@ -116,7 +116,7 @@ class Replay:
         else:
             more = True
             while more and len(items) < limit:
-                size = min(LARGEST_PAGE, limit - len(items))
+                size = min(2 * LARGEST_PAGE, limit - len(items))  # it goes into no mailbox
                 page = await self.read(self.history.read, name, since, size)
                 items += self.items(name, page.entries)
                 since, more = page.position, page.more
