@@ -46,6 +46,16 @@ ONE_BY_ONE: Final = (
     "One sender waits for one answer of the broker after another. It, the broker and the wake-ups "
     "between them take turns, on every library: together they keep about one core busy."
 )
+ALONE_IN_RABBITMQ: Final = (
+    " Of bare frames, too, such a message takes the broker some 100 microseconds of CPU and its "
+    "sender 50, on one channel, on two or over two connections: that is all the time that the "
+    "target leaves."
+)
+BINDINGS: Final = (
+    "RabbitMQ makes each binding in a transaction, and the join returns when that is done. For "
+    "bare frames, too, it works some 180 microseconds on one that comes alone, and 130 on each of "
+    "many, on one channel or on eight. "
+)
 ENCODED: Final = (
     "The memory layer encodes and decodes as every broker does, so that what works on it works "
     "elsewhere; the other hands over the sender's object, or a copy of it."
@@ -83,6 +93,8 @@ REASONS: Final = (
     Reason(BUFFERED + " " + OWN_TOPIC, "many_groups", ours="ours-nats"),
     Reason(BUFFERED + TWICE_BUFFERED, "senders", ours="ours-nats"),
     Reason(BUFFERED + TWICE_BUFFERED, "two_processes", ours="ours-nats"),
+    Reason(ONE_BY_ONE + ALONE_IN_RABBITMQ, "group_size", ours="ours-rabbitmq"),
+    Reason(ONE_BY_ONE + ALONE_IN_RABBITMQ, "many_groups", "one sender", "ours-rabbitmq"),
     Reason(ONE_BY_ONE, "group_size"),
     Reason(ONE_BY_ONE, "many_groups", "one sender"),
     Reason(OWN_TOPIC, "many_groups"),
@@ -94,6 +106,15 @@ REASONS: Final = (
     Reason(
         "No broker is asked, so what is compared is a mailbox and an entry of a dict.",
         "joins", "same group",
+    ),
+    Reason(
+        BINDINGS + "What comes meanwhile goes out together when it has answered, so it waits while "
+        "the next members are made.",
+        "joins", "at once", "ours-rabbitmq",
+    ),
+    Reason(
+        BINDINGS + "The rest is ours: a mailbox with bounds, a topic, and three wake-ups.",
+        "joins", "distinct", "ours-rabbitmq",
     ),
     Reason(
         "Each new group is a subscription that the broker has to confirm before the join returns; "
