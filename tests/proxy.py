@@ -13,6 +13,9 @@ class Proxy:
         self.port = 0
         self.dead = False
         """Nothing passes any more, on old connections and on new ones."""
+        self.passing = asyncio.Event()
+        """While it is not set nothing is read from the server: its sockets fill up."""
+        self.passing.set()
         self.connections = 0
         self.rewrite: Callable[[bytes], bytes] = bytes
         """What becomes of the bytes that came at once, in both directions."""
@@ -45,15 +48,22 @@ class Proxy:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._carry(reader, back))
-                group.create_task(self._carry(there, writer))
+                group.create_task(self._carry(there, writer, self.passing))
         finally:
             writer.close()
             back.close()
             self._writers -= {writer, back}
             self._tasks.discard(asyncio.current_task())
 
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _carry(
+        self,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        passing: asyncio.Event | None = None,
+    ) -> None:
         while data := await source.read(65_536):
+            if passing is not None:
+                await passing.wait()
             if not self.dead and sink not in self._doomed:
                 sink.write(self.rewrite(data))
         if sink not in self._doomed and not self.dead:

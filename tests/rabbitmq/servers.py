@@ -116,7 +116,11 @@ class Node:
     @property
     def url(self) -> str:
         """Where it listens, with a user who may everything."""
-        return f"amqp://{USER}:{PASSWORD}@{self.address}"
+        return self.by(self.port)
+
+    def by(self, port: int) -> str:
+        """Return the URL of who reaches it by another port of this machine."""
+        return f"amqp://{USER}:{PASSWORD}@127.0.0.1:{port}"
 
     def launch(self) -> None:
         """It runs, and will answer soon."""

@@ -5,6 +5,7 @@ import os
 import time
 
 import pytest
+from tests.proxy import proxied
 from tests.waiting import soon, turns, until
 
 from fast_channels.exceptions import BackendUnavailable, HistoryLost
@@ -15,8 +16,7 @@ from fast_channels_rabbitmq.history.scanning import Scan
 from fast_channels_rabbitmq.history.streams import shard_of
 
 from .durable import Process, Processes, payloads, publish
-from .proxy import proxied
-from .servers import PASSWORD, USER, Node
+from .servers import Node
 
 
 def consumers(node: Node, stream: str) -> int:
@@ -81,7 +81,7 @@ async def test_a_following_page_has_what_was_sent_before_and_did_not_come_here_y
     process: Processes, topic: str, node: Node
 ) -> None:
     async with proxied(node.port) as proxy:
-        one, other = await process(proxy.url(f"{USER}:{PASSWORD}")), await process()
+        one, other = await process(node.by(proxy.port)), await process()
         await one.publish_all(topic, Entry(b"first"), Entry(b"second"))
         page = await soon(one.history.read(topic, None, 1))
         assert (payloads(page.entries), page.more) == ([b"first"], True)

@@ -8,17 +8,16 @@ import time
 from collections.abc import Callable
 
 import pytest
+from tests.proxy import proxied
 from tests.waiting import hears, read_until, send_when_back, soon, until
 
 from fast_channels.exceptions import BackendUnavailable
 
 from .conftest import Make, Pair, member
-from .proxy import proxied
-from .servers import PASSWORD, USER, Node
+from .servers import Node
 
 GAP = {"type": "channels.gap", "group": "room"}
 LAST = {"type": "last"}
-ACCESS = f"{USER}:{PASSWORD}"
 
 
 @pytest.mark.timeout(120)
@@ -123,7 +122,7 @@ async def test_members_of_every_process_hear_of_an_exchange_that_was_deleted(
 
 async def test_a_road_that_goes_dead_without_a_word_is_replaced(node: Node, make: Make) -> None:
     async with proxied(node.port) as proxy:
-        here, there = make(node.url), make(proxy.url(ACCESS))
+        here, there = make(node.url), make(node.by(proxy.port))
         channel = await member(there)
         proxy.forget()
         assert await soon(there.receive(channel)) == GAP
@@ -218,7 +217,7 @@ async def test_what_the_server_drops_for_a_slow_process_is_told_as_a_gap(
 ) -> None:
     async with proxied(node.port) as proxy:
         here = make(node.url)
-        there = make(proxy.url(ACCESS), queue_length=5, capacity_bytes=100_000_000)
+        there = make(node.by(proxy.port), queue_length=5, capacity_bytes=100_000_000)
         channel = await member(there)
         proxy.passing.clear()
         for number in range(300):  # more than the sockets and the server's own buffers hold
