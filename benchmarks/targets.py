@@ -264,10 +264,14 @@ HEADINGS: Final = ("scenario", "case", "ours", "against", "ratio", "spread", "ta
 HEADINGS_AHEAD: Final = ("scenario", "case", "ours", "ahead of it", "ratio", "spread", "but")
 
 
+def asked(one: dict[str, Any]) -> str:
+    """Return what a target asks for, as text."""
+    return f"≥ {one['at_least']:g}" if "at_least" in one else f"≤ {one['at_most']:g}"
+
+
 def cells(one: dict[str, Any]) -> tuple[str, ...]:
     """Return a target as text."""
-    limit = f"≥ {one['at_least']:g}" if "at_least" in one else f"≤ {one['at_most']:g}"
-    return *compared(one), limit, "yes" if one["met"] else "NO"
+    return *compared(one), asked(one), "yes" if one["met"] else "NO"
 
 
 def cells_ahead(one: dict[str, Any]) -> tuple[str, ...]:

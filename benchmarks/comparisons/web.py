@@ -12,13 +12,17 @@ from benchmarks.launch.web import Server, serve
 IMPLEMENTATIONS: Final = ("websockets-sansio", "websockets")
 """Of WebSockets, in uvicorn."""
 
-CLIENTS: Final = 500
-RATE: Final = 10
-"""Broadcasts a second."""
-
-TURNS: Final = 3
-SECONDS: Final = 1.0
-"""How often, and how long at a time, each server broadcasts."""
+PARAMS: Final = {
+    "idle": False,
+    "clients": 500,
+    "rate": 10,
+    "turns": 3,
+    "seconds": 1.0,
+    "patience": (30.0, 10.0),
+}
+"""``rate`` is broadcasts a second; each server does so in each of its ``turns`` for ``seconds``.
+Frames are lost when they have not come in the first number of ``patience``, or none in the second.
+"""
 
 
 def broadcast(ws: str, url: str, rounds: int, *apps: tuple[str, str]) -> list[list[float]]:
@@ -31,8 +35,7 @@ def broadcast(ws: str, url: str, rounds: int, *apps: tuple[str, str]) -> list[li
     for _ in range(rounds):
         with ExitStack() as stack:
             servers = [stack.enter_context(serve(where, app, ws, url)) for where, app in apps]
-            more = {"clients": CLIENTS, "rate": RATE, "seconds": SECONDS, "turns": TURNS}
-            for row in clients(servers, idle=False, **more):
+            for row in clients(servers, **PARAMS):
                 if row["measures"]["lost"]:
                     raise RuntimeError(f"{row['measures']['lost']} frames have not arrived")
                 cpu[int(row["side"])].append(row["measures"]["cpu_us"])

@@ -16,9 +16,12 @@ matplotlib.use("Agg")
 from matplotlib import pyplot  # its backend comes first
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 
 from benchmarks.report import model
+from benchmarks.report.growth import measured
+from benchmarks.report.tables import number
 from benchmarks.results import Result, Row, read
 
 COLOURS: Final = {
@@ -36,7 +39,31 @@ NAMES: Final = {
     "floor": "a bare floor, without a library's duties",
 }
 COLOURS_AT_MOST: Final = 96
-PEERS: Final = ("#c98f4e", "#8c564b", "#2a9d8f", "#b5446e", "#6a4c93", "#e9c46a", "#90a955")
+BELOW: Final = 0.5
+"""Inches from an axis to the legend: its numbers and its label are between."""
+PEERS: Final = {
+    "channels_redis core": "#8c564b",
+    "channels_": "#c98f4e",
+    "Django Channels": "#c98f4e",
+    "fast-channels 1.1": "#2a9d8f",
+    "Litestar streams": "#6a4c93",
+    "Litestar psycopg": "#6a4c93",
+    "Litestar": "#b5446e",
+    "broadcaster": "#90a955",
+    "python-socketio": "#e9c46a",
+}
+"""A library's colour in every panel, by the beginning of its label."""
+ARRIVED, TOLD, SILENT = "#5a9367", "#e9c46a", "#c1121f"
+BROKERS: Final = {
+    "redis": "#c1121f",
+    "nats": "#2a9d8f",
+    "postgres": "#1769aa",
+    "rabbitmq": "#e08e2b",
+}
+COLUMNS: Final = 2
+"""Panels side by side, each with its legend to the right."""
+LINEAR: Final = 30.0
+"""Bars whose largest is at most so many times the smallest are drawn from 0, others by powers."""
 STYLE: Final = {
     "figure.dpi": 110,
     "font.size": 9,
@@ -68,6 +95,11 @@ def main() -> int:
                 few.save(path, optimize=True)
                 print(path)
     return 0
+
+
+def better(measure: str) -> str:
+    """Return which figures are the better ones."""
+    return "more" if measure in ("rate", "arrived") else "less"
 
 
 def kind(result: Result, row: Row) -> str:
@@ -119,10 +151,18 @@ def bars(
             places.append(place)
             place += 1
         axes.set_yticks(places, labels)
-        axes.invert_yaxis()
-        axes.set_xscale("log")
-        axes.set_xlim(right=largest * 4)
-        axes.set_xlabel(label)
+        axes.set_ylim(place - 0.4, -0.6)
+        smallest = min((row.middle(measure) or 0.0) * scale for row in rows)
+        shown = label
+        if largest > LINEAR * smallest:
+            shown = f"{label}, logarithmic"
+            axes.set_xscale("log")
+            axes.set_xlim(right=largest * 4)
+        else:
+            axes.set_xlim(0, largest * 1.2)
+        axes.xaxis.set_major_formatter(lambda value, _: number(value))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel(f"{shown} ({better(measure)} is better)")
         axes.set_title(title, loc="left", fontweight="bold")
         axes.grid(False, axis="y")
         kinds = dict.fromkeys(kind(result, row) for row in rows)
@@ -130,19 +170,24 @@ def bars(
         if any(row.lost > 0.001 for row in rows):
             lossy_bar = {"facecolor": "#999", "hatch": "////", "edgecolor": "white"}
             legend.append(Patch(**lossy_bar, label="lost some"))
-        below = -0.35 / figure.get_figheight() - 0.03
-        axes.legend(
-            handles=legend, loc="upper center", bbox_to_anchor=(0.3, below), ncols=3,
-            frameon=False, fontsize=8,
-        )  # fmt: skip
+        legend_below(axes, legend)
         return figure
 
     return draw
 
 
-def curves(
-    scenario: str, measure: str, title: str, x: str, y: str, *, logarithmic: bool = True
-) -> Callable[[Result], Any]:
+def legend_below(axes: Any, handles: Sequence[Any]) -> None:
+    """Add the legend, below the label of the axis whatever the figure's height is."""
+    figure = axes.get_figure()
+    figure.canvas.draw()
+    height = axes.get_position().height * figure.get_figheight()
+    axes.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.3, -BELOW / height), ncols=3,
+        frameon=False, fontsize=8,
+    )  # fmt: skip
+
+
+def curves(scenario: str, measure: str, title: str, x: str, y: str) -> Callable[[Result], Any]:
     """Return what draws a measure against what the cases differ in, a panel for each broker."""
 
     def draw(result: Result) -> Any:
@@ -150,10 +195,9 @@ def curves(
         brokers = list(dict.fromkeys(result.side(row.side)["broker"] for row in rows))
         if not rows:
             return None
-        columns = min(3, len(brokers))
-        lines = -(-len(brokers) // columns)
+        lines = -(-len(brokers) // COLUMNS)
         figure, grid = pyplot.subplots(
-            lines, columns, figsize=(3.5 * columns, 3.2 * lines), sharey=True, squeeze=False
+            lines, COLUMNS, figsize=(5.6 * COLUMNS, 2.9 * lines), sharey=True, squeeze=False
         )
         panels = list(grid.flat)
         for panel, broker in zip(panels, brokers, strict=False):
@@ -161,16 +205,18 @@ def curves(
             one_panel(panel, result, [[r for r in rows if r.side == s] for s in sides], measure)
             panel.set_title(model.TITLES[broker], loc="left", fontsize=9)
             panel.set_xscale("log")
-            if logarithmic:
-                panel.set_yscale("log")
-            else:
-                panel.set_ylim(bottom=0)
+            panel.set_yscale("log")
+            panel.set_xticks(sorted({row.x for row in rows}))
+            for axis in (panel.xaxis, panel.yaxis):
+                axis.set_major_formatter(lambda value, _: number(value))
+                axis.set_minor_formatter(NullFormatter())
+            panel.tick_params(labelleft=True)
             panel.set_xlabel(x)
         for panel in panels[len(brokers) :]:
             panel.set_visible(False)
-        for left in grid[:, 0]:
-            left.set_ylabel(y)
-        figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
+        figure.suptitle(
+            f"{title}, {y} ({better(measure)} is better)", x=0.01, ha="left", fontweight="bold"
+        )
         figure.tight_layout()
         return figure
 
@@ -179,10 +225,10 @@ def curves(
 
 def one_panel(panel: Any, result: Result, sides: Sequence[list[Row]], measure: str) -> None:
     """Draw a line for each side."""
-    peers = iter(PEERS)
     for rows in sides:
-        what = kind(result, rows[0])
-        colour = next(peers, "#444444") if what == "peer" else COLOURS[what]
+        what, label = kind(result, rows[0]), result.side(rows[0].side)["label"]
+        of_peer = (PEERS[begin] for begin in PEERS if label.startswith(begin))
+        colour = next(of_peer, "#444444") if what == "peer" else COLOURS[what]
         rows.sort(key=lambda row: row.x or 0)
         panel.plot(
             [row.x for row in rows],
@@ -193,7 +239,7 @@ def one_panel(panel: Any, result: Result, sides: Sequence[list[Row]], measure: s
             marker="o",
             markersize=3,
             zorder=3 if what == "ours" else 2,
-            label=result.side(rows[0].side)["label"],
+            label=label,
         )
         lossy = [row for row in rows if row.lost > 0.001]
         panel.plot(
@@ -203,7 +249,9 @@ def one_panel(panel: Any, result: Result, sides: Sequence[list[Row]], measure: s
     lines = panel.get_legend_handles_labels()[0]
     if any(row.lost > 0.001 for rows in sides for row in rows):
         lines.append(Line2D([], [], color="#c1121f", marker="x", linestyle="", label="lost some"))
-    panel.legend(handles=lines, fontsize=6.5, frameon=False)
+    panel.legend(
+        handles=lines, fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5)
+    )
 
 
 def burst(result: Result) -> Any:
@@ -211,37 +259,34 @@ def burst(result: Result) -> Any:
     rows = sorted_rows(result, "burst", "arrived")
     if not rows:
         return None
-    figure, axes = pyplot.subplots(figsize=(8.2, 0.6 + 0.27 * (len(rows) + 3)))
-    labels = []
-    for place, row in enumerate(rows):
+    figure, axes = pyplot.subplots(figsize=(8.2, 0.6 + 0.27 * (len(rows) + 4)))
+    labels: list[str] = []
+    places: list[float] = []
+    place, last = 0.0, ""
+    for row in rows:
         side, part = result.side(row.side), row.middle("arrived") or 0.0
-        axes.barh(place, part, color="#5a9367", height=0.78)
-        axes.barh(
-            place, 1 - part, left=part, color="#e9c46a" if row.told else "#c1121f", height=0.78
-        )
-        labels.append(f"{model.TITLES[side['broker']]} · {side['label']}")
-    axes.set_yticks(range(len(rows)), labels)
-    axes.invert_yaxis()
+        place += 0.6 if last not in ("", side["broker"]) else 0.0
+        last = side["broker"]
+        axes.barh(place, part, color=ARRIVED, height=0.78)
+        axes.barh(place, 1 - part, left=part, color=TOLD if row.told else SILENT, height=0.78)
+        labels.append(f"{model.TITLES[last]} · {side['label']}")
+        places.append(place)
+        place += 1
+    axes.set_yticks(places, labels)
+    axes.set_ylim(place - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_xlabel("of 1,000 messages to a member that is busy meanwhile")
     axes.grid(False, axis="y")
     axes.set_title(result.scenarios["burst"]["title"], loc="left", fontweight="bold")
-    legend = {"#5a9367": "arrived", "#e9c46a": "lost, and told", "#c1121f": "lost silently"}
-    below = -0.3 / figure.get_figheight()
-    axes.legend(
-        handles=[Patch(color=colour, label=text) for colour, text in legend.items()],
-        loc="upper center",
-        bbox_to_anchor=(0.4, below),
-        ncols=3,
-        frameon=False,
-    )
+    legend = {ARRIVED: "arrived", TOLD: "lost, and told", SILENT: "lost silently"}
+    legend_below(axes, [Patch(color=colour, label=text) for colour, text in legend.items()])
     return figure
 
 
 def growth(result: Result) -> Any:
     """Draw what the model says of a broker's load as processes are added."""
-    found = {broker: model.costs(result, broker) for broker in model.BROKERS}
-    found = {broker: costs for broker, costs in found.items() if costs}
+    found = measured(result)
     if not found:
         return None
     each = model.CONNECTIONS // model.PROCESSES
@@ -249,33 +294,28 @@ def growth(result: Result) -> Any:
     names = [workload.name for workload in model.workloads(1)]
     figure, panels = pyplot.subplots(1, len(names), figsize=(3.5 * len(names), 3.3), sharey=True)
     for index, (panel, name) in enumerate(zip(panels, names, strict=True)):
-        for (broker, costs), colour in zip(found.items(), PEERS, strict=False):
-            assert costs is not None
+        for broker, costs in found.items():
             loads = [
                 model.needs(costs, 0.0, model.workloads(count * each)[index], count).broker
                 for count in counts
             ]
-            panel.plot(
-                counts, loads, marker="o", markersize=3, label=model.TITLES[broker], color=colour
-            )
-        panel.axhline(1.0, color="#c1121f", linewidth=1, linestyle=":")
+            label, colour = model.TITLES[broker], BROKERS[broker]
+            panel.plot(counts, loads, marker="o", markersize=3, label=label, color=colour)
+        panel.axhline(1.0, color="#30343a", linewidth=1, linestyle=":")
         panel.set_xscale("log")
         panel.set_yscale("log")
+        panel.set_xticks(counts)
+        panel.yaxis.set_major_locator(LogLocator(numticks=12))
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_formatter(lambda value, _: number(value))
+            axis.set_minor_formatter(NullFormatter())
         panel.set_title(name, loc="left", fontsize=8)
         panel.set_xlabel(f"processes of {each:,} connections")
     panels[0].set_ylabel("cores of the broker (dotted: one)")
-    panels[0].legend(fontsize=7, frameon=False)
+    panels[0].legend(fontsize=8, frameon=False)
     figure.suptitle("The broker's load, computed", x=0.01, ha="left", fontweight="bold")
     figure.tight_layout()
     return figure
-
-
-def number(value: float) -> str:
-    """Return three digits of it."""
-    for scale, letter in ((1e6, "M"), (1e3, "k")):
-        if value >= scale:
-            return f"{value / scale:.3g} {letter}"
-    return f"{value:.3g}"
 
 
 US = "microseconds"
@@ -286,10 +326,6 @@ PLOTS: Final[dict[str, Callable[[Result], Any]]] = {
     ),
     "group-size-cpu": curves(
         "group_size", "cpu_us", "CPU of the process for each delivery", "members of the group", US
-    ),
-    "broker-messages": curves(
-        "group_size", "broker_messages", "Broker messages for each message sent",
-        "members of the group", "messages", logarithmic=False,
     ),
     "senders": bars(
         "senders", "64 senders", "rate", "64 concurrent senders to one group", "messages a second"

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from benchmarks.sides.side import Side
 from benchmarks.workers.measuring import Score, process_cpu, work
-from benchmarks.workers.task import Task, percentiles, settled, used
+from benchmarks.workers.task import IDLE, Task, percentiles, settled, used
 
 picows: Any = importlib.import_module("picows")
 psutil: Any = importlib.import_module("psutil")
@@ -27,6 +27,9 @@ SAMPLED: Final = 20
 """Of so many clients one times what it gets."""
 
 PADDING: Final = "x" * 60
+
+PATIENCE: Final = (8.0, IDLE)
+"""Seconds that frames are waited for, and that pass without one, before the others are lost."""
 
 WARM_UP: Final = 1.0
 """Seconds at most that each server broadcasts before the first turn."""
@@ -152,7 +155,8 @@ class Clients:
         for index in range(count):
             await asyncio.sleep(max(0.0, start + index / rate - time.perf_counter()))
             clients[index % len(clients)].broadcast()
-        await settled(self._score, base + count * len(clients), 8.0)
+        longest, idle = self._params.get("patience", PATIENCE)
+        await settled(self._score, base + count * len(clients), longest, idle)
         return count
 
 

@@ -28,7 +28,7 @@ def test_a_result_is_drawn_and_the_same_one_gives_the_same_pictures(tmp_path: Pa
 
     once = drawn("once")
     assert set(once) == {
-        *("group-size.png", "group-size-cpu.png", "broker-messages.png", "senders.png"),
+        *("group-size.png", "group-size-cpu.png", "senders.png"),
         *("lone.png", "burst.png", "idle.png", "websockets.png", "growth.png"),
     }
     assert all(picture.startswith(PNG) for picture in once.values())

@@ -155,7 +155,7 @@ def test_both_tables_stand_on_the_page_and_in_what_a_run_prints() -> None:
     result = sample()
     result.targets = targets.of(result)
     text = "<!-- figures: ahead -->\n<!-- end of figures -->"
-    line = "| senders | 64 senders, rate | ours-redis | broadcaster-redis | 0.55 | 0.5 to 0.6 |"
+    line = "| senders | 64 senders, rate | Redis | broadcaster | 0.55 | 0.5 to 0.6 |"
     assert line in page.refreshed(text, result)
     printed = targets.render(result)
     assert "channels-redis-pubsub  10     10 to 10" in printed
