@@ -1,6 +1,7 @@
 """What the comparisons of layers share: sides on one broker, measured in turns, and their rows."""
 
 import json
+from collections.abc import Iterator
 from functools import partial
 from statistics import median
 from typing import Any, Final
@@ -66,6 +67,17 @@ class Layers:
         value = median(ours[figure])
         shown = text(value, unit(figure))
         return Row(self._broker.name, case, shown, "-", value, f" {unit(figure)}", at_most=at_most)
+
+
+def durable(on: Layers, ours: str, kept: str, stream: str, driver: str) -> Iterator[Row]:
+    """Yield what a group with a history costs and its replay, against the driver's own stream."""
+    plain, sent, theirs = on.measured("send", ours, kept, stream)
+    yield on.compare(f"durable group, {driver}", sent, theirs, at_least=1)
+    yield on.compare(f"durable group, {driver}, CPU", sent, theirs, "cpu_us")
+    yield on.compare("durable group, another, CPU", sent, plain, "cpu_us")
+    read, theirs = on.measured("pages", kept, stream)
+    yield on.compare(f"replay, {driver}", read, theirs, at_least=1)
+    yield on.compare(f"replay, {driver}, CPU", read, theirs, "cpu_us")
 
 
 def unit(figure: str) -> str:

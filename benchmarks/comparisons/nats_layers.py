@@ -21,7 +21,7 @@ Python process, in microseconds for each.
 from collections.abc import Iterator
 from statistics import median
 
-from benchmarks.comparisons.layers import Layers
+from benchmarks.comparisons.layers import Layers, durable
 from benchmarks.comparisons.redis_layers import ACROSS, LONE
 from benchmarks.comparisons.table import Row
 from benchmarks.comparisons.turns import in_turns
@@ -37,17 +37,10 @@ def rows() -> Iterator[Row]:
     """Yield a row for each comparison."""
     with running("nats") as broker:
         on = Layers(broker)
-        ours, durable, plain, stream = on.measured(
-            "send", "ours-nats", "ours-nats-kept", "nats-py", "jetstream"
-        )
+        ours, plain = on.measured("send", "ours-nats", "nats-py")
         yield on.compare("one group, nats-py", ours, plain, at_least=0.4)
         yield on.alone("one group, CPU", ours, at_most=10)
-        yield on.compare("durable group, nats-py", durable, stream, at_least=1)
-        yield on.compare("durable group, nats-py, CPU", durable, stream, "cpu_us")
-        yield on.compare("durable group, another, CPU", durable, ours, "cpu_us")
-        durable, stream = on.measured("pages", "ours-nats-kept", "jetstream")
-        yield on.compare("replay, nats-py", durable, stream, at_least=1)
-        yield on.compare("replay, nats-py, CPU", durable, stream, "cpu_us")
+        yield from durable(on, "ours-nats", "ours-nats-kept", "jetstream", "nats-py")
         ours, plain = on.measured("lone", "ours-nats", "nats-py", messages=2_000)
         yield on.compare("lone send, p50, nats-py", ours, plain, LONE, at_most=1.3)
         ours, plain = on.measured("joins_in_turn", "ours-nats-groups", "nats-py")

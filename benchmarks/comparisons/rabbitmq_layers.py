@@ -18,7 +18,7 @@ process, in microseconds for each.
 
 from collections.abc import Iterator
 
-from benchmarks.comparisons.layers import Layers
+from benchmarks.comparisons.layers import Layers, durable
 from benchmarks.comparisons.redis_layers import ACROSS, LONE
 from benchmarks.comparisons.table import Row
 from benchmarks.comparisons.turns import in_turns
@@ -34,16 +34,10 @@ def rows() -> Iterator[Row]:
             yield on.compare(f"{name}, channels_rabbitmq", ours, peer, at_least=least)
             lost, theirs = sum(ours["lost"]), sum(peer["lost"])
             yield Row("rabbitmq", f"{name}, lost", f"{lost:g}", f"{theirs:g}", lost, "", at_most=0)
-        hot, durable, stream = on.measured(
-            "send", "ours-rabbitmq", "ours-rabbitmq-kept", "rabbitmq-stream"
-        )
+        [hot] = on.measured("send", "ours-rabbitmq")
         yield on.alone("hot group, CPU", hot, at_most=20)
-        yield on.compare("durable group, aio-pika", durable, stream, at_least=1)
-        yield on.compare("durable group, aio-pika, CPU", durable, stream, "cpu_us")
-        yield on.compare("durable group, another, CPU", durable, hot, "cpu_us")
-        durable, stream = on.measured("pages", "ours-rabbitmq-kept", "rabbitmq-stream")
-        yield on.compare("replay, aio-pika", durable, stream, at_least=1)
-        yield on.compare("replay, aio-pika, CPU", durable, stream, "cpu_us")
+        sides = "ours-rabbitmq", "ours-rabbitmq-kept", "rabbitmq-stream"
+        yield from durable(on, *sides, "aio-pika")
         ours, peer = on.measured("two_processes", "ours-rabbitmq", "channels-rabbitmq", sizes=[100])
         case = "two processes, channels_rabbitmq"
         yield on.compare(case, ours, peer, f"{ACROSS}, rate", at_least=4)

@@ -93,7 +93,7 @@ def rivals(result: Result) -> str:
             broker = result.side(one["ours"])["broker"]
             best[broker, one["scenario"], one["case"]] = f"{times:.3g} ({label})"
     lines = [
-        [title, *(best.get((broker, *where), "-") for _, *where in RIVALS)]
+        [title, *(best.get((broker, scenario, case), "-") for _, scenario, case in RIVALS)]
         for broker, title in model.TITLES.items()
     ]
     return markdown(["broker", *(heading for heading, *_ in RIVALS)], lines)

@@ -206,7 +206,7 @@ def curves(scenario: str, measure: str, title: str, x: str, y: str) -> Callable[
             panel.set_title(model.TITLES[broker], loc="left", fontsize=9)
             panel.set_xscale("log")
             panel.set_yscale("log")
-            panel.set_xticks(sorted({row.x for row in rows}))
+            panel.set_xticks(sorted({row.x or 0.0 for row in rows}))
             for axis in (panel.xaxis, panel.yaxis):
                 axis.set_major_formatter(lambda value, _: number(value))
                 axis.set_minor_formatter(NullFormatter())

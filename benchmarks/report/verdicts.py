@@ -54,22 +54,40 @@ def counted(result: Result) -> str:
 
 
 def misses(result: Result) -> str:
-    """Return the targets that are missed, each with its floor and the reason."""
+    """Return the targets that are missed, each with its floor, and the reasons below by number."""
     headings = ["scenario", "case", "broker", "against", "ratio", "target"]
-    headings += ["floor", "ours to it", "busy", "why"]
+    headings += ["ours to the floor", "busy", "why"]
+    reasons: list[str] = []
     lines: list[list[str]] = []
     for one in missed.missed(result):
-        row = missed.floor(result, one)
-        label, share = "-", "-"
-        if row is not None:
-            own = result.row(one["scenario"], one["case"], one["ours"])
-            measured, least = own.middle(one["measure"]), row.middle(one["measure"])
-            label = result.side(row.side)["label"]
-            share = f"{measured / least:.3g}" if measured and least else "-"
-        ratio, _ = compared(one)[-2:]
-        why = missed.busy(result, one), missed.why(one)
-        lines.append([*where(result, one), ratio, asked(one), label, share, *why])
-    return markdown(headings, lines) if lines else "None, in this run."
+        for reason in why(one):
+            if reason not in reasons:
+                reasons.append(reason)
+        numbers = ", ".join(str(reasons.index(reason) + 1) for reason in why(one))
+        last = asked(one), to_floor(result, one), missed.busy(result, one), numbers
+        lines.append([*where(result, one), compared(one)[-2], *last])
+    if not lines:
+        return "None, in this run."
+    listed = "\n".join(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))
+    return f"{markdown(headings, lines)}\n\nWhy:\n\n{listed}"
+
+
+def why(one: dict[str, Any]) -> list[str]:
+    """Return the reasons of a miss: its own, and that the rounds do not agree, where that is so."""
+    text = missed.why(one)
+    own = text.removesuffix(missed.NOISE).strip()
+    return [reason for reason in (own, missed.NOISE) if reason and reason in text]
+
+
+def to_floor(result: Result, one: dict[str, Any]) -> str:
+    """Return our figure divided by the floor's, and what the floor is."""
+    row = missed.floor(result, one)
+    if row is None:
+        return "-"
+    own = result.row(one["scenario"], one["case"], one["ours"])
+    measured, least = own.middle(one["measure"]), row.middle(one["measure"])
+    share = f"{measured / least:.3g}" if measured and least else "-"
+    return f"{share}, {result.side(row.side)['label']}"
 
 
 def others_ahead(result: Result) -> str:

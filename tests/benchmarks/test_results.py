@@ -120,9 +120,11 @@ def test_every_missed_target_has_its_floor_and_its_reason_on_the_page() -> None:
     result.targets = targets.of(result)
     text = "<!-- figures: missed -->\n<!-- end of figures -->"
     lines = page.refreshed(text, result).splitlines()[1:-1]
-    assert [line.split(" | ")[0] for line in lines[2:]] == ["| lone", "| websockets"]
+    shown = [line for line in lines[2:] if line.startswith("|")]
+    assert [line.split(" | ")[0] for line in shown] == ["| lone", "| websockets"]
     lone = next(line for line in lines if line.startswith("| lone"))
-    assert "| 1.5 | ≤ 1.2 | redis-py | 1.5 | - | The broker's round trip" in lone
+    assert lone.endswith("| redis-py | 1.5 | ≤ 1.2 | 1.5, redis-py | - | 1 |")
+    assert any(line.startswith("1. The broker's round trip") for line in lines)
 
 
 def test_a_miss_on_both_sides_of_its_limit_is_called_one() -> None:
