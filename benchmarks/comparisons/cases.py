@@ -66,7 +66,7 @@ def figures(done: Flood, start: float, watch: Stopwatch) -> Figures:
     return {"rate": rate, "cpu_us": watch.each(done.sent)}
 
 
-async def processes(task: Task) -> Figures:
+async def four_processes(task: Task) -> Figures:
     """64 senders in each of four processes at once; messages of all for each second."""
     senders = [await Sender.start(task) for _ in range(TOGETHER)]
 
@@ -94,7 +94,8 @@ async def server_cpu(task: Task) -> Figures:
     command = {"do": "paced", "group": "room", "rate": RATE}
     try:
         await task.members("room", members, lambda _: score.hit())
-        await sender.do(seconds=WARM_UP, **command)
+        did = await sender.do(seconds=WARM_UP, **command)
+        await settled(score, did["sent"] * members)
         clock, base = await Clock.start(task), score.count
         did = await sender.do(seconds=task.seconds, **command)
         if lost := await settled(score, base + did["sent"] * members):

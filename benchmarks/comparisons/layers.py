@@ -10,13 +10,13 @@ from benchmarks.comparisons.table import Row, compare
 from benchmarks.comparisons.table import measure as text
 from benchmarks.comparisons.turns import Figures, Way, in_turns
 from benchmarks.launch.brokers import Broker
-from benchmarks.launch.child import heard
+from benchmarks.launch.child import PATIENCE, heard
 from benchmarks.launch.environments import python
 from benchmarks.scenarios import NAMES, plan
 from benchmarks.sides import entry
 
 LOOP: Final = "uvloop"
-PARAMS: Final = {"loop": LOOP, "limit": 60.0, "seconds": 1.0}
+PARAMS: Final = {"loop": LOOP, "limit": PATIENCE, "seconds": 1.0}
 UNITS: Final = {"rate": "/s", "seconds": "s", "kib": "KiB"}
 """Of a figure; the others are microseconds."""
 

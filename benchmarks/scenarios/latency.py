@@ -42,7 +42,8 @@ async def measure(task: Task) -> None:
     try:
         await task.members("room", MEMBERS, hit)
         command = {"do": "paced", "group": "room"}
-        await sender.do(seconds=0.2, rate=50, **command)
+        did = await sender.do(seconds=0.2, rate=50, **command)
+        await settled(score, did["sent"] * MEMBERS, 5.0)
         for rate in task.params["rates"]:
             took.clear()
             clock, base = await Clock.start(task), score.count
