@@ -63,6 +63,24 @@ def test_something_that_is_no_broker_is_told(scheme: str, ssh: str) -> None:
     assert f"({scheme} is usually at " in checks["open"]["advice"]
 
 
+@pytest.mark.parametrize("scheme", ["amqp", "nats", "postgresql"])
+def test_a_broker_of_another_kind_that_says_nothing_is_thought_of(
+    scheme: str, url_of: Find
+) -> None:
+    """Redis waits for the end of a line, which these do not send before they are greeted."""
+    place = url_of("redis").removeprefix("redis://")
+    checks = examined(f"{scheme}://ann:{SECRET}@{place}", "--timeout", "1")
+    assert failed(checks) == ["open"]
+    assert f"({scheme} is usually at " in checks["open"]["advice"]
+
+
+def test_a_vhost_that_is_not_there_is_one_to_make(url_of: Find) -> None:
+    checks = examined(f"{url_of('rabbitmq')}/nowhere")
+    assert failed(checks) == ["open"]
+    assert "'nowhere'" in checks["open"]["found"]
+    assert checks["open"]["advice"].startswith("make that at ")
+
+
 def test_a_broker_that_is_frozen_takes_bounded_time(tmp_path: Path) -> None:
     with redis.running(tmp_path) as server:
         server.freeze()

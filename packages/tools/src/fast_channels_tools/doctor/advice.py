@@ -33,7 +33,8 @@ DENIED: Final = ("noperm", "permission", "access_refused", "not allowed", "privi
 FOREIGN: Final = ("does not speak", "sent what it was not asked for", "in the handshake, not")
 SECURITY: Final = ("certificate", "tls", "ssl")
 SILENT: Final = ("did not answer", "does not answer", "no answer", "no sign of life")
-MISSING: Final = ("vhost", "database", "no such", "not found")
+ABSENT: Final = ("not found", "does not exist")
+MISSING: Final = ("vhost", "database", "no such")
 
 
 def advice_on(error: str, place: Place) -> str:
@@ -41,6 +42,8 @@ def advice_on(error: str, place: Place) -> str:
     text = error.lower()
     where = ", ".join(map(str, addresses_of(place))) or place.shown
     who = f"user {place.user!r}" if place.user else "the user"
+    usual = PORTS.get(place.name)
+    port = f" ({place.name} is usually at {usual})" if usual else ""
 
     def says(signs: tuple[str, ...]) -> bool:
         return any(sign in text for sign in signs)
@@ -59,20 +62,23 @@ def advice_on(error: str, place: Place) -> str:
             "in a URL, write special characters of a password as %XX"
         )
     if says(FOREIGN):
-        usual = PORTS.get(place.name)
-        hint = f" ({place.name} is usually at {usual})" if usual else ""
-        return f"look what listens at {where}, and correct the port{hint} or the scheme of the URL"
+        return f"look what listens at {where}, and correct the port{port} or the scheme of the URL"
     if says(SECURITY) and "permission" not in text:
         return (
             f"compare the scheme {place.name!r} and the TLS options with what {where} speaks, and "
             "who has signed its certificate"
         )
+    if says(ABSENT):  # some brokers say that it is not allowed to use what is not there
+        return f"make that at {where}, or name another one in the URL"
     if says(DENIED):
         page = PAGES.get(place.name.partition("+")[0])
         listed = f"; {page} lists what it needs" if page else ""
         return f"let {who} do that at {where}, for the prefix {place.prefix!r}{listed}"
     if says(SILENT):
-        return f"look whether the broker at {where} is overloaded or frozen, or raise --timeout"
+        return (
+            f"look whether the broker at {where} is overloaded or frozen, or raise --timeout; a "
+            f"server of another kind may say nothing, too: compare the port{port}"
+        )
     if says(MISSING):
         return f"make that at {where}, or name another one in the URL"
     return f"look into the log of the broker at {where}"
