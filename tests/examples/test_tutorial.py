@@ -188,3 +188,4 @@ def test_steps_that_have_the_client_have_the_one_that_is_shipped() -> None:
     copies = sorted(TUTORIAL.glob("*/fast-channels.js"))
     assert [copy.parent.name for copy in copies] == ["chat4", "chat5"]
     assert all(copy.read_bytes() == client.read_bytes() for copy in copies)
+    assert not any(copy.is_symlink() for copy in copies)  # who copies the folder has it, too
