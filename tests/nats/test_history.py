@@ -51,6 +51,20 @@ async def test_positions_and_ids_outlive_a_killed_server(fragile: Server, make: 
     assert found == [numbered(2), numbered(3), numbered(4), LAST]
 
 
+async def test_a_place_that_a_client_has_made_up_is_lost_and_no_outage(
+    server: Server, make: Make
+) -> None:
+    """No entry has the sequence 0, and the server calls it a bad question."""
+    layer = make(server.url, history=KEPT)
+    await layer.group_send("room", numbered(0))
+    position = (await layer.group_history("room"))[0].position
+    _, epoch, tag = position.split(".")
+    for offset in ("0", "1", "1e5", "ffffffff"):
+        with pytest.raises(HistoryLost):
+            await layer.group_history("room", since=f"{offset}.{epoch}.{tag}")
+    assert await layer.group_history("room") == [numbered(0)]
+
+
 async def test_a_server_that_lost_its_data_has_another_history(fragile: Server, make: Make) -> None:
     layer = make(fragile.url, history=KEPT)
     channel = await member(layer)
