@@ -1,13 +1,13 @@
 """Servers in processes of their own, which tests kill and start again."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Self
 
 import pytest
+from tests.ports import Port
 
 
 class KillableProcess:
@@ -16,7 +16,8 @@ class KillableProcess:
     def __init__(self, folder: Path | None = None, **environ: str) -> None:
         self.folder = folder
         self.environ = environ
-        self.port = 0
+        self._port = Port()
+        self.port = self._port.number
         self.was_down = False
         self.process: subprocess.Popen[str] | None = None
 
@@ -49,8 +50,7 @@ class KillableProcess:
         log = ""
         for line in self.process.stdout:
             log += line
-            if address := re.search(r" on http://127\.0\.0\.1:(\d+)", line):
-                self.port = int(address[1])
+            if f" on {self.url[:-1]}" in line:
                 return self
         pytest.fail(f"the server has not started: {log}")
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import random
-import socket
 import sys
 import time
 from asyncio.subprocess import Process
@@ -11,6 +10,8 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
+
+from tests.ports import Port
 
 from .brokers import Broker
 from .clients import Client
@@ -76,9 +77,8 @@ class Server:
     """One of the servers, which comes back on the same port."""
 
     def __init__(self, settings: Settings, log: Path, module: str = "tests.chaos.app") -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self._port = Port()
+        self.port = self._port.number
         self._settings = settings
         self._log = log
         self._module = module

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
-from tests.redis.servers import free_port
+from tests.ports import Port
 from tests.workspace.pages import ROOT, SHELLS, blocks_of
 
 PATIENCE = 60.0
@@ -71,7 +71,7 @@ class Terminals:
     def __init__(self, home: Path, redis_url: str, site: Path) -> None:
         self.redis_url = redis_url
         self._home = home
-        self._ports: dict[str, int] = {}
+        self._ports: dict[str, Port] = {}
         self._serving: dict[str, tuple[subprocess.Popen[str], Path]] = {}
         home.joinpath(".curlrc").write_text("fail\nsilent\n")  # what is no success is an error
         self._environ = {
@@ -86,7 +86,7 @@ class Terminals:
 
     def port(self, documented: str) -> int:
         """Return ours in the place of one on the page."""
-        return self._ports.setdefault(documented, free_port())
+        return self._ports.setdefault(documented, Port()).number
 
     def run(self, line: Line) -> str:
         """Return what the line printed; it has ended, and well."""

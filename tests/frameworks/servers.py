@@ -19,6 +19,7 @@ from pathlib import Path
 
 import httpx
 import websockets
+from tests.ports import Port
 
 HERE = Path(__file__).parent
 PATIENCE = 20.0
@@ -170,8 +171,9 @@ class Process:
         self.application = FRAMEWORKS[framework]
         self.output: list[str] = []
         self._listens = threading.Event()
+        self._port = Port()
         command = self.server.command.format(
-            port=free_port(), application=f"apps.{framework}_app:application"
+            port=self._port.number, application=f"apps.{framework}_app:application"
         )
         self.process = subprocess.Popen(
             [sys.executable, "-m", *command.split()],
@@ -277,13 +279,6 @@ async def inside(process: Process):
     """What tells of the process's inside."""
     async with httpx.AsyncClient(base_url=f"http://{process.address}", timeout=PATIENCE) as http:
         yield Inside(http)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @contextlib.contextmanager

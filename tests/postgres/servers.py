@@ -14,6 +14,7 @@ from typing import Any
 
 import asyncpg
 import psutil
+from tests.ports import Port
 
 PATIENCE = 25.0
 USERS = ("postgres", "nobody")
@@ -55,14 +56,6 @@ def identity() -> dict[str, Any]:
     raise RuntimeError(f"none of the users {', '.join(USERS)} exists to run PostgreSQL as")
 
 
-def free_port() -> int:
-    """Return a port on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def answers(port: int) -> bool:
     """True when who listens there answers a start-up message with a request for the password."""
     try:
@@ -81,7 +74,8 @@ class Server:
 
     def __init__(self, auth: str = "scram-sha-256", **settings: str) -> None:
         self.auth = auth
-        self.port = free_port()
+        self._port = Port()
+        self.port = self._port.number
         self.folder = Path(tempfile.mkdtemp(prefix="fc-postgres-"))
         self.data = self.folder / "data"
         self.settings = {**SETTINGS, "port": str(self.port), **settings}
@@ -230,7 +224,8 @@ def pooled(server: Server) -> Generator[str]:
     if program is None:
         raise RuntimeError("pgbouncer was not found; run: make setup")
     folder = Path(tempfile.mkdtemp(prefix="fc-pgbouncer-"))
-    port, who = free_port(), identity()
+    held, who = Port(), identity()
+    port = held.number
     users, config = folder / "users", folder / "pgbouncer.ini"
     users.write_text(f'"kit" "{server.password}"\n')
     config.write_text(

@@ -16,13 +16,14 @@ import pytest
 import uvicorn
 from playwright.async_api import async_playwright
 from tests.browsers import BROWSERS, FLAGS
+from tests.ports import Port
 from tests.waiting import PATIENCE, soon, until
 from websockets.asyncio.client import connect
 
 from fast_channels.layers import BaseChannelLayer, channel_layers, unregister_channel_layer
 
 from .conftest import Make
-from .servers import Server, free_port
+from .servers import Server
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "postgres-database.md").read_text(encoding="utf-8")
@@ -42,13 +43,13 @@ def block(language: str, holds: str) -> str:
 @asynccontextmanager
 async def served(app: Any) -> AsyncGenerator[str]:
     """Serve the application on a free port; yields the address."""
-    port = free_port()
-    config = uvicorn.Config(app, port=port, log_level="error", ws="websockets-sansio")
+    port = Port()
+    config = uvicorn.Config(app, port=port.number, log_level="error", ws="websockets-sansio")
     serving = uvicorn.Server(config)
     task = asyncio.create_task(serving.serve())
     try:
         await until(lambda: serving.started)
-        yield f"localhost:{port}"
+        yield f"localhost:{port.number}"
     finally:
         serving.should_exit = True
         await soon(task)

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Generator
@@ -14,11 +13,14 @@ from typing import Any
 
 import redis
 from redis.crc import key_slot
+from tests.ports import Port
 
 PATIENCE = 15.0
 SAVING = ("--appendonly", "yes", "--appendfsync", "always")
 """What a server needs to lose no history when it is killed."""
 BINARIES = ("redis-server", "valkey-server")
+CLUSTER_BUS = 10_000
+"""How far above its port a node of a Cluster listens, too."""
 
 
 def binary() -> str:
@@ -40,22 +42,6 @@ def version() -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def free_port() -> int:
-    """Return a port on which nobody listens now; also free is the one that a Cluster adds to it."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port > 50_000:  # a Cluster's bus listens on the port above it by 10,000
-            continue
-        with socket.socket() as bus:
-            try:
-                bus.bind(("127.0.0.1", port + 10_000))
-            except OSError:
-                continue
-        return port
-
-
 class Client(redis.Redis):
     """A client that leaves no socket behind; redis-py 4's own keeps those of its pool."""
 
@@ -70,7 +56,8 @@ class Server:
     def __init__(
         self, folder: Path, *options: object, config: str = "", **client_options: Any
     ) -> None:
-        self.port = free_port()
+        self._port = Port(offset=CLUSTER_BUS)
+        self.port = self._port.number
         self.folder = folder / str(self.port)
         self.folder.mkdir()
         self.config = self.folder / "redis.conf"

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import pytest
+from tests.ports import free_port
 from tests.recovery import heard_again, recovery
 from tests.waiting import send_when_back, soon, until
 
@@ -17,7 +18,7 @@ from fast_channels_redis import RedisBackend, RedisChannelLayer
 from fast_channels_redis.hosts import parse_hosts
 
 from .conftest import Make
-from .servers import Trio, free_port
+from .servers import Trio
 
 
 @pytest.fixture(scope="module")
