@@ -9,11 +9,13 @@ from fast_channels.layers import BaseChannelLayer, ChannelLayer
 
 T = TypeVar("T")
 PATIENCE = 15.0
+STARTING = 60.0
+"""Seconds in which a process of Python begins, which imports much, on however busy a machine."""
 
 
-async def soon(awaitable: Awaitable[T]) -> T:
-    """Await what has to end within ``PATIENCE``."""
-    async with asyncio.timeout(PATIENCE):
+async def soon(awaitable: Awaitable[T], seconds: float = PATIENCE) -> T:
+    """Await what has to end within so many seconds."""
+    async with asyncio.timeout(seconds):
         return await awaitable
 
 

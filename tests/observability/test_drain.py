@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncGenerator, Generator
@@ -17,14 +16,15 @@ from typing import Any
 import httpx
 import pytest
 import websockets
+from tests.ports import Port
 from tests.tcp_broker import TCPBroker, TCPLayer
-from tests.waiting import PATIENCE, soon
+from tests.waiting import PATIENCE, STARTING, soon
 
 from fast_channels import AsyncJsonWebsocketConsumer, Drain, lifespan
 from fast_channels.layers import ChannelLayerRegistry
 from fast_channels.testing import WebsocketCommunicator
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
 UVICORN = "uvicorn --port 0 --timeout-graceful-shutdown 5 tests.observability.drained:application"
 
@@ -47,9 +47,9 @@ class Process:
         async with self._news:
             self._news.notify_all()
 
-    async def until(self, text: str) -> str:
+    async def until(self, text: str, seconds: float = PATIENCE) -> str:
         """Wait for a line with the text."""
-        async with self._news, asyncio.timeout(PATIENCE):
+        async with self._news, asyncio.timeout(seconds):
             await self._news.wait_for(lambda: any(re.search(text, line) for line in self.lines))
         return next(line for line in self.lines if re.search(text, line))
 
@@ -112,7 +112,7 @@ async def serving(
     async with asyncio.TaskGroup() as readers:
         readers.create_task(process.read())
         try:
-            line = await process.until(rf"{listens} http://")
+            line = await process.until(rf"{listens} http://", STARTING)
             found = re.search(r"http://([\d.:]+)", line)
             assert found
             process.address = found[1]
@@ -250,10 +250,8 @@ async def test_sockets_end_one_after_another_under_every_server_that_runs_a_life
     broker: TCPBroker, name: str
 ) -> None:
     command, listens, by_signal = SERVERS[name]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        command = command.format(port=probe.getsockname()[1])
-    command = f"{command} tests.observability.drained:application"
+    port = Port()
+    command = f"{command.format(port=port.number)} tests.observability.drained:application"
     async with serving(broker, 1.0, 5.0, command, listens) as server:
         sockets = [await server.connected()] + [await server.connect() for _ in range(4)]
         closings = [asyncio.create_task(closing(each)) for each in sockets]

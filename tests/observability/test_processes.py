@@ -3,16 +3,16 @@
 import asyncio
 import os
 import re
-import socket
 import sys
 from pathlib import Path
 
 import httpx
 import pytest
-from tests.waiting import PATIENCE
+from tests.ports import Port
+from tests.waiting import PATIENCE, STARTING
 
 pytestmark = [
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(120),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
 ]
 HERE = Path(__file__).parent
@@ -20,17 +20,6 @@ GUNICORN = (
     "-m gunicorn --config gunicorn.conf.py --workers 2 --bind 127.0.0.1:0 "
     "--worker-class uvicorn_worker.UvicornWorker served:application"
 )
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports on which nobody listens now."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 async def scrape(client: httpx.AsyncClient, port: int) -> str:
@@ -48,7 +37,8 @@ def sent(exposed: str) -> float:
 
 
 async def test_gunicorns_workers_are_scraped_one_by_one_and_their_sum_is_the_truth() -> None:
-    ports = free_ports(3)
+    held = [Port() for _ in range(3)]  # one is spare
+    ports = [port.number for port in held]
     log: list[str] = []
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -60,24 +50,21 @@ async def test_gunicorns_workers_are_scraped_one_by_one_and_their_sum_is_the_tru
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(PATIENCE), httpx.AsyncClient() as client:
-            while not (found := re.search(r"Listening at: (http\S+)", log[-1] if log else "")):
-                line = await process.stderr.readline()
-                assert line, log
-                log.append(line.decode())
-            counts = [-1.0, -1.0, -1.0]
+        async with asyncio.timeout(STARTING):
+            while sum("Application startup complete" in line for line in log) < 2:
+                log.append((await process.stderr.readline()).decode())
+                assert log[-1], log
+        [url] = re.findall(r"Listening at: (http\S+)", "".join(log))
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
 
-            async def look() -> list[float]:
-                counts[:] = [sent(await scrape(client, port)) for port in ports]
-                return counts
+            async def counts() -> list[float]:
+                return sorted([sent(await scrape(client, port)) for port in ports])
 
-            # Both are up; the third port is spare.
-            while sorted(await look())[1:] != [0, 0]:  # noqa: ASYNC110  # theirs to become so
-                await asyncio.sleep(0.05)
+            assert await counts() == [-1, 0, 0]
             for number in range(20):
-                answer = await client.post(f"{found[1]}/say?text={number}")
+                answer = await client.post(f"{url}/say?text={number}")
                 assert answer.status_code == 200
-            assert sum(count for count in await look() if count > 0) == 20
+            assert sum((await counts())[1:]) == 20
     finally:
         process.terminate()
         await asyncio.wait_for(process.communicate(), PATIENCE)

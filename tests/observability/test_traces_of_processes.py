@@ -18,12 +18,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 from tests.redis.servers import running
-from tests.waiting import soon
+from tests.waiting import STARTING, soon
 
 from fast_channels.layers import ChannelLayerRegistry
 from fast_channels_tools import otel
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(150)
 HERE = Path(__file__).parent
 MEMBERS = 2
 """Consumers in each of the processes that listen."""
@@ -36,7 +36,7 @@ async def listening(url: str) -> AsyncGenerator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None
-        assert await soon(process.stdout.readline()) == b"here\n"
+        assert await soon(process.stdout.readline(), STARTING) == b"here\n"
         yield process
     finally:
         if process.returncode is None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import asyncpg
 import pytest
-from tests.waiting import soon, until
+from tests.waiting import STARTING, soon, until
 
 from fast_channels.exceptions import BackendUnavailable, ChannelFull, InvalidChannelLayerError
 from fast_channels_postgres import PostgresChannelLayer
@@ -46,6 +46,7 @@ async def test_a_full_queue_refuses_and_takes_again_when_there_is_room(
     assert await numbers(layer, "jobs", 3) == [1, 2, 4]
 
 
+@pytest.mark.timeout(90)
 async def test_a_job_of_a_process_that_was_killed_comes_again(
     server: Server, make: Make, prefix: str
 ) -> None:
@@ -66,7 +67,7 @@ async def test_a_job_of_a_process_that_was_killed_comes_again(
     )
     assert process.stdout is not None
     try:
-        assert await soon(process.stdout.readline()) == b"taken\n"
+        assert await soon(process.stdout.readline(), STARTING) == b"taken\n"
     finally:
         process.kill()
         await process.wait()

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 from tests.journal import Journal
-from tests.waiting import PATIENCE, soon
+from tests.waiting import PATIENCE, STARTING, soon
 
 from .broker import Broker, TcpLayer
 
 COMMAND = Path(sys.executable).with_name("fast-channels")
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(150)
 
 
 @pytest.fixture(autouse=True, params=[True], ids=["in-place"])
@@ -35,7 +35,7 @@ class Process:
     async def serves(self) -> None:
         """Wait until it takes jobs."""
         assert self.process.stderr is not None
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(STARTING):
             async for line in self.process.stderr:
                 self.log.append(line.decode().rstrip())
                 if "serves " in self.log[-1]:
