@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 from tests.proxy import Proxy
-from tests.waiting import soon, until
+from tests.waiting import hears, soon, until
 
 from fast_channels.exceptions import BackendUnavailable, ChannelFull
 
@@ -25,6 +25,31 @@ async def test_a_worker_listens_before_it_asks_for_a_job(tmp_path: Path, make: M
         [subscribed] = re.findall(r"\[SUB (_INBOX\S+)\.q\d+\.\*", log)
         between = log.partition(f"[SUB {subscribed}.q")[2].partition("CONSUMER.MSG.NEXT")[0]
         assert "[PONG]" in between
+
+
+async def test_who_waits_at_many_queues_makes_few_of_them_at_once(
+    proxy: Proxy, server: Server, make: Make, operator: Client
+) -> None:
+    # Three servers that elect for fifty at once answer nobody for seconds, nor who sends a job.
+    asked: set[bytes] = set()
+
+    def silenced(data: bytes) -> bytes:
+        asked.update(re.findall(rb" \$JS\.API\.STREAM\.INFO\.(\S+)", data))
+        return data.replace(b" $JS.API.", b" $NO.API.")
+
+    await operator.subscribe("$NO.API.>")
+    await operator.flush()
+    worker, sender = make(proxy.url), make(server.url)
+    await worker.open()
+    proxy.rewrite = silenced
+    takes = [asyncio.create_task(worker.receive(f"jobs-{number}")) for number in range(50)]
+    await until(lambda: len(asked) >= 16)
+    await hears(worker)
+    assert len(asked) == 16
+    proxy.rewrite = bytes
+    for number in reversed(range(50)):
+        await sender.send(f"jobs-{number}", {"type": "job", "number": number})
+    assert [job["number"] for job in await soon(asyncio.gather(*takes))] == list(range(50))
 
 
 async def test_jobs_survive_a_killed_server(fragile: Server, make: Make) -> None:

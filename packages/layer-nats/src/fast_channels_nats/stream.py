@@ -52,7 +52,13 @@ class QueueStream:
     """One queue in JetStream."""
 
     def __init__(
-        self, queue: str, requests: Requests, capacity: int, replicas: int | None, max_payload: int
+        self,
+        queue: str,
+        requests: Requests,
+        capacity: int,
+        replicas: int | None,
+        max_payload: int,
+        turns: asyncio.Semaphore,
     ) -> None:
         self.queue = queue
         self.name = stream_of(queue)
@@ -69,6 +75,8 @@ class QueueStream:
         self._age = 0
         """Seconds that the stream keeps a message, whatever its header says; 0: not known."""
         self._making = asyncio.Lock()
+        self._turns = turns
+        """Held while what takers need is made."""
         self._consumer = False
         self._ahead: float | None = None
         """The server's clock minus this process's ``time()``; None: not known."""
@@ -246,6 +254,11 @@ class QueueStream:
 
     async def make_consumer(self) -> None:
         """There is a consumer to pull jobs from, and the server's time is known."""
+        if not (self._age and self._consumer and self._ahead is not None):
+            async with self._turns:
+                await self._make_consumer()
+
+    async def _make_consumer(self) -> None:
         await self.make(0)
         if not self._consumer:
             config = {
