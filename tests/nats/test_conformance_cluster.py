@@ -53,6 +53,8 @@ class WithJetStream:
     recovers_within = 10.0
     limit = 170.0
     patience = 20.0  # fifty queues are fifty elections
+    election = 12.0
+    """Seconds: the first one for a new stream takes as long where a busy server came late to it."""
     cluster: Cluster
 
     @pytest.fixture(autouse=True)
@@ -77,7 +79,7 @@ class TestClusterQueues(WithJetStream, QueueTests):
     redelivers = True
 
     def build(self) -> NatsBackend:
-        backend = NatsBackend(parse_servers(self.cluster.urls))
+        backend = NatsBackend(parse_servers(self.cluster.urls), patience=self.election)
         backend.history = None
         return backend
 
@@ -87,7 +89,7 @@ class TestClusterHistory(WithJetStream, HistoryTests):
     short_ttl = 2.0  # making the stream is an election, too
 
     def build(self) -> NatsBackend:
-        backend = NatsBackend(parse_servers(self.cluster.urls))
+        backend = NatsBackend(parse_servers(self.cluster.urls), patience=self.election)
         backend.queues = None
         return backend
 
@@ -96,6 +98,7 @@ class TestClusterLayer(WithJetStream, LayerTests):
     capabilities = frozenset({"queues", "history"})
 
     def build_layer(self, **options: Any) -> NatsChannelLayer:
+        options = {"send_timeout": 1.25 * self.election, **options}
         return NatsChannelLayer(self.cluster.urls, **options)
 
 

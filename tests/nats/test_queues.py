@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,28 @@ async def test_who_waits_at_many_queues_makes_few_of_them_at_once(
     for number in reversed(range(50)):
         await sender.send(f"jobs-{number}", {"type": "job", "number": number})
     assert [job["number"] for job in await soon(asyncio.gather(*takes))] == list(range(50))
+
+
+@pytest.mark.long
+async def test_who_may_wait_longer_for_a_send_waits_longer_for_jetstream(
+    proxy: Proxy, server: Server, make: Make, operator: Client
+) -> None:
+    asked: list[float] = []
+
+    def silenced(data: bytes) -> bytes:
+        asked.extend(time.monotonic() for _ in range(data.count(b" $JS.API.STREAM.INFO.")))
+        return data.replace(b" $JS.API.", b" $NO.API.")
+
+    await operator.subscribe("$NO.API.>")
+    await operator.flush()
+    layer = make(proxy.url, send_timeout=15.0)
+    await layer.open()
+    proxy.rewrite = silenced
+    sending = asyncio.create_task(layer.send("jobs", {"type": "job"}))
+    await until(lambda: asked and asked[-1] - asked[0] > 5.0)
+    proxy.rewrite = bytes
+    await soon(sending)
+    assert await soon(layer.receive("jobs")) == {"type": "job"}
 
 
 async def test_jobs_survive_a_killed_server(fragile: Server, make: Make) -> None:

@@ -16,7 +16,7 @@ from fast_channels_nats.connection import Connection
 from fast_channels_nats.kept_history import Kept, NatsHistory
 from fast_channels_nats.link import NatsLink
 from fast_channels_nats.queues import NatsJob, NatsQueues
-from fast_channels_nats.requests import Requests
+from fast_channels_nats.requests import ANSWER_SECONDS, Requests
 from fast_channels_nats.server import Server
 from fast_channels_nats.silence import Silence
 from fast_channels_nats.subjects import refused_subject, subject_of
@@ -30,7 +30,8 @@ class NatsBackend(Backend):
     """A backend over one server, or over any of a cluster's.
 
     ``capacity_of`` tells how many jobs a queue holds, ``replicas`` on how many servers a stream
-    lives (None: on three where the server is in a cluster, else on one).
+    lives (None: on three where the server is in a cluster, else on one), ``patience`` for how many
+    seconds is tried again what JetStream cannot do yet.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class NatsBackend(Backend):
         *,
         replicas: int | None = None,
         inbox_prefix: str = "_INBOX",
+        patience: float = ANSWER_SECONDS,
     ) -> None:
         self.max_payload = self._limit = servers[0].max_payload
         self.queues: WorkerQueues | None = Queues(self)
@@ -48,6 +50,7 @@ class NatsBackend(Backend):
         self._capacity_of = capacity_of
         self._replicas = replicas
         self._inbox_prefix = inbox_prefix
+        self._patience = patience
         self._link: NatsLink | None = None
         self._silence: Silence | None = None
         self._subscriber: Subscriber | None = None
@@ -60,7 +63,7 @@ class NatsBackend(Backend):
         """Connected to one of the servers."""
         loop = asyncio.get_running_loop()
         link = self._link = NatsLink(loop, self._servers)
-        requests = Requests(link, self._inbox_prefix)
+        requests = Requests(link, self._inbox_prefix, self._patience)
         silence = self._silence = Silence(link, requests)
         requests.unanswered = silence.note
         subscriber = self._subscriber = Subscriber(link, inbox, requests.take)

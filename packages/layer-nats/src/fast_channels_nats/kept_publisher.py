@@ -138,7 +138,7 @@ class KeptPublisher:
         Those that it could not take yet are sent again.
         """
         delays = reconnect_delays(most=LONGEST_DELAY)
-        until = time.monotonic() + ANSWER_SECONDS
+        until = time.monotonic() + self._requests.patience
         while items:
             await self._send(items, errors)
             again: list[_Item] = []
@@ -150,7 +150,7 @@ class KeptPublisher:
                     if b'"duplicate"' in message.payload and await self._forgotten(stream, item):
                         again.append(item)
                         if time.monotonic() > until:
-                            errors[item.append] = NoAnswer(ANSWER_SECONDS)
+                            errors[item.append] = NoAnswer(self._requests.patience)
                     continue
                 try:
                     if status_of(message) is not None:

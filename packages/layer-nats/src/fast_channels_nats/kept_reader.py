@@ -116,7 +116,7 @@ class KeptReader:
         lost = HistoryLost(f"the history of {topic} does not reach back to {after.offset}")
         first = after.offset + after.offset % 2
         delays = reconnect_delays(most=LONGEST_DELAY)
-        until = time.monotonic() + ANSWER_SECONDS
+        until = time.monotonic() + self._requests.patience
         while True:
             found, now = await self._pull(stream, topic, sequence_of(first), limit + 1)
             # An entry is there as long as nothing after it is gone: the oldest go first.
@@ -127,7 +127,7 @@ class KeptReader:
             elif not await self._there(stream, topic, first):
                 raise lost
             if time.monotonic() > until:
-                raise NoAnswer(ANSWER_SECONDS)
+                raise NoAnswer(self._requests.patience)
             await asyncio.sleep(next(delays))  # the consumer's server is behind
         here = Position(stream.epoch, found[-1].offset)
         found = [each for each in found if BEGINS not in each.head]
@@ -141,10 +141,10 @@ class KeptReader:
     async def _oldest(self, stream: KeptStream, topic: str, limit: int, end: int) -> Page:
         """Return the oldest entries that are kept."""
         start, count = 0, limit
-        until = time.monotonic() + ANSWER_SECONDS
+        until = time.monotonic() + self._requests.patience
         while start <= sequence_of(end):
             if time.monotonic() > until:
-                raise NoAnswer(ANSWER_SECONDS)
+                raise NoAnswer(self._requests.patience)
             found, now = await self._pull(stream, topic, start, count)
             shown = [each for each in found if each.shown(now)][:limit]
             if shown and not _overrun(shown):
@@ -163,7 +163,7 @@ class KeptReader:
     async def last(self, stream: KeptStream, topic: str, count: int) -> Page:
         """Return the newest entries."""
         delays = reconnect_delays(most=LONGEST_DELAY)
-        until = time.monotonic() + ANSWER_SECONDS
+        until = time.monotonic() + self._requests.patience
         while True:
             end = await self._end(stream, topic)
             if count == 0:
@@ -175,7 +175,7 @@ class KeptReader:
                 entries = await self._entries(stream, topic, shown)
                 return Page(entries, Position(stream.epoch, end), False)
             if time.monotonic() > until:
-                raise NoAnswer(ANSWER_SECONDS)
+                raise NoAnswer(self._requests.patience)
             await asyncio.sleep(next(delays))
 
     async def _newest(

@@ -18,7 +18,6 @@ from fast_channels_nats.link import LONGEST_DELAY
 from fast_channels_nats.places import LONGEST, MOST, keeps_of, offset_of, sequence_of
 from fast_channels_nats.refusals import FASTER, HISTORY, NO_MESSAGE, NO_STREAM, explained
 from fast_channels_nats.requests import (
-    ANSWER_SECONDS,
     NO_LEADER,
     NO_RESPONDERS,
     Refused,
@@ -92,7 +91,7 @@ class KeptStream:
         A topic without any has a beginning from now on.
         """
         delays = reconnect_delays(most=LONGEST_DELAY)
-        until = time.monotonic() + ANSWER_SECONDS
+        until = time.monotonic() + self._requests.patience
         while True:
             await self.make()
             try:
@@ -155,7 +154,8 @@ class KeptStream:
                 return
             info = (await self._requests.link.ready()).info
             replicas = self._replicas or (3 if info.get("cluster") else 1)
-            delays, until = reconnect_delays(most=LONGEST_DELAY), time.monotonic() + ANSWER_SECONDS
+            delays = reconnect_delays(most=LONGEST_DELAY)
+            until = time.monotonic() + self._requests.patience
             while True:
                 try:
                     await self._make(max(most, self._most), max(age, self._age), replicas)

@@ -4,6 +4,7 @@ from typing import Any
 
 from fast_channels.layers import BaseChannelLayer
 from fast_channels_nats.backend import NatsBackend, Queues
+from fast_channels_nats.requests import ANSWER_SECONDS
 from fast_channels_nats.urls import OPTIONS, parse_servers
 
 
@@ -46,6 +47,7 @@ class NatsChannelLayer(BaseChannelLayer):
             self.options.queue_capacity_of,
             replicas=self._replicas,
             inbox_prefix=self._inbox_prefix,
+            patience=max(ANSWER_SECONDS, 0.8 * self.options.send_timeout),
         )
 
     def stats(self) -> dict[str, int]:

@@ -46,8 +46,10 @@ class Refused(BackendUnavailable):
 class Requests:
     """Asks, and tells who asked."""
 
-    def __init__(self, link: NatsLink, inbox_prefix: str) -> None:
+    def __init__(self, link: NatsLink, inbox_prefix: str, patience: float = ANSWER_SECONDS) -> None:
         self.link = link
+        self.patience = patience
+        """Seconds for which is tried again what JetStream cannot do yet: it elects a leader."""
         self.unanswered: Callable[[bytes, float], None] | None = None
         """Told of the subject of what was not answered, and for how many seconds."""
         self._inbox = f"{inbox_prefix}.{os.urandom(11).hex()}".encode()
@@ -191,13 +193,13 @@ class Requests:
         """
         subject, body = f"$JS.API.{name}".encode(), json.dumps(request).encode() if request else b""
         delays = reconnect_delays(most=LONGEST_DELAY)
-        until = time.monotonic() + ANSWER_SECONDS
+        until = time.monotonic() + self.patience
         while True:
             try:
                 return answered(await self.ask(subject, body, within=AGAIN_SECONDS))
             except (NoAnswer, ConnectionLost) as error:
                 if time.monotonic() >= until:
-                    raise NoAnswer(ANSWER_SECONDS) from error
+                    raise NoAnswer(self.patience) from error
             except Refused as error:
                 if error.code not in NO_LEADER or time.monotonic() >= until:
                     raise

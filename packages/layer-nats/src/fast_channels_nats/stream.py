@@ -138,7 +138,7 @@ class QueueStream:
         A stream that was made just now, or that has lost a server, has no leader for a while.
         """
         delays = reconnect_delays(most=LONGEST_DELAY)
-        until = time.monotonic() + ANSWER_SECONDS
+        until = time.monotonic() + self._requests.patience
         while True:
             try:
                 return answered(await self._requests.ask(subject, payload, head))
