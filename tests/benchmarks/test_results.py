@@ -164,6 +164,15 @@ def test_both_tables_stand_on_the_page_and_in_what_a_run_prints() -> None:
     assert "broadcaster-redis      0.55" in printed
 
 
+def test_a_newcomer_sees_how_many_times_better_we_are_than_the_best_other_library() -> None:
+    result = sample()
+    result.targets = targets.of(result)
+    text = page.refreshed("<!-- figures: rivals -->\n<!-- end of figures -->", result)
+    [redis] = [line for line in text.splitlines() if line.startswith("| Redis")]
+    assert "| 10 (channels_redis pub/sub) |" in redis  # of a rate
+    assert redis.endswith("| 0.952 (Litestar pub/sub) |")  # of a cost: theirs is lower
+
+
 def test_a_missed_target_says_by_how_much() -> None:
     [lone] = [t for t in targets.of(sample()) if t["why"] == "the plain driver"]
     assert (lone["ratio"], lone["at_most"], lone["met"]) == (1.5, 1.2, False)
