@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from statistics import median, quantiles
 from typing import Any
 
+from benchmarks.targets import aligned
+
 HEADINGS = ("scenario", "case", "ours", "reference", "ratio", "spread", "target", "met")
 
 
@@ -93,10 +95,4 @@ def measure(value: float, unit: str) -> str:
 
 def render(rows: Sequence[Row]) -> str:
     """Return the rows as one table."""
-    lines = [HEADINGS, *(row.cells() for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
-    lines.insert(1, tuple("-" * width for width in widths))
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return "\n".join(aligned([HEADINGS, *(row.cells() for row in rows)]))
