@@ -51,6 +51,17 @@ class Bare(Odd):
     def create_backend(self):
         return BareBackend(BROKER)
 
+class Wrong(Odd):
+    def __init__(self, url=None, **options):
+        super().__init__(**options)
+        self.url = url
+    def create_backend(self):
+        backend = MemoryBackend(BROKER)
+        async def opened(inbox):
+            raise RuntimeError(f"cannot work at {self.url}")
+        backend.open = opened
+        return backend
+
 def broken(url=None, **options):
     raise ValueError(f"a host is not enough in {url}")
 """
@@ -63,7 +74,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     install(
         folder,
         "fc_odd",
-        {"odd": "Odd", "deaf": "Deaf", "bare": "Bare", "broken": "broken"},
+        {"odd": "Odd", "deaf": "Deaf", "bare": "Bare", "broken": "broken", "wrong": "Wrong"},
         module=LAYERS,
     )
     install(folder, "fc_lame", {"lame": "Layer"}, module="import a_driver_that_is_not_there")
@@ -128,3 +139,18 @@ def test_what_no_layer_can_be_made_of_is_told(site: Path) -> None:
     done = of_strangers(site, f"broken://ann:{SECRET}@host")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert done.stderr.startswith("fast-channels: a host is not enough in broken://ann:***@host")
+
+
+@pytest.mark.parametrize("line", ["send URL g {}", "tail URL g", "bench URL", "verify URL"])
+def test_what_no_backend_may_raise_is_shown_with_its_traceback_and_without_the_password(
+    line: str, site: Path
+) -> None:
+    url = f"wrong://ann:{SECRET}@host"
+    words = line.replace("URL", url).replace("{}", '{"type":"x"}').split()
+    done = run(*words, "--json", site=site)
+    assert done.returncode == 1
+    assert SECRET not in done.stdout + done.stderr
+    *trace, last = done.stderr.splitlines()
+    assert trace[0].startswith("Traceback")
+    assert last.endswith("RuntimeError: cannot work at wrong://ann:***@host")
+    assert last == f"fast-channels: {json.loads(done.stdout)['error']}"

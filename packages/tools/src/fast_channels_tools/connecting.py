@@ -10,6 +10,7 @@ import math
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -150,8 +151,9 @@ def shown(url: str) -> str:
 def used(work: Callable[[], Coroutine[Any, Any, T]], place: Place) -> T:
     """Return what a command's coroutine does; what goes wrong at the broker is one line.
 
-    Exit status 1 for a broker's trouble, 2 for what the command line got wrong. No password is in
-    the line, and ``KeyboardInterrupt`` comes through.
+    Exit status 1 for a broker's trouble, 2 for what the command line got wrong. What no layer may
+    raise is shown with its traceback before the line. No password is in either, and
+    ``KeyboardInterrupt`` comes through.
     """
     try:
         return asyncio.run(work())
@@ -164,7 +166,8 @@ def used(work: Callable[[], Coroutine[Any, Any, T]], place: Place) -> T:
             raise CommandError(text) from error
         if isinstance(cause, FastChannelsError):
             raise CommandError(text, status=1) from error
-        raise
+        print(place.hide(traceback.format_exc()), end="", file=sys.stderr)
+        raise CommandError(f"{type(cause).__name__}: {text}", status=1) from error
 
 
 def tell_if_alone(layer: ChannelLayer) -> None:

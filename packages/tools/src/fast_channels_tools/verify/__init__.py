@@ -4,7 +4,6 @@ Exit status: 0 everything that was tried holds, 1 a clause failed or the broker 
 2 the command line is wrong.
 """
 
-import asyncio
 import importlib.util
 import json
 import time
@@ -14,8 +13,7 @@ import typer
 from rich.console import Console
 from typer import Option
 
-from fast_channels.exceptions import FastChannelsError
-from fast_channels_tools.connecting import AsJson, Options, Place, Prefix, Url
+from fast_channels_tools.connecting import AsJson, Options, Place, Prefix, Url, used
 from fast_channels_tools.loading import CommandError
 
 from .report import as_json_object, show
@@ -55,12 +53,12 @@ def verify(
     place = Place.of(url, prefix, options)
     try:
         target = Target.of(place, patience, order_per_topic, redelivers)
-        target = asyncio.run(target.probed())
     except (TypeError, ValueError) as error:
         raise CommandError(place.hide(str(error))) from error
-    except FastChannelsError as error:
-        text = place.hide(f"nothing was verified: {error}")
-        raise CommandError(text, status=1) from error
+    try:
+        target = used(target.probed, place)
+    except CommandError as error:
+        raise CommandError(f"nothing was verified: {error}", error.status) from error
     from .running import run  # pytest is an optional dependency
 
     began = time.monotonic()
