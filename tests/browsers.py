@@ -8,7 +8,14 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = [
@@ -22,6 +29,7 @@ FLAGS = [
     "--disable-sync",
 ]
 SOON = 20_000  # milliseconds; what a page shows within this passes
+expect.set_options(timeout=SOON)
 
 
 @pytest.fixture(scope="module")

@@ -49,21 +49,22 @@ class Window(browsers.Window):
     def sees_light(self, selector: str, state: str) -> None:
         """The light there has this state, and its color."""
         light = self.page.locator(selector)
-        expect(light).to_have_attribute("data-state", state, timeout=SOON)
+        expect(light).to_have_attribute("data-state", state)
         color = {"good": "--green", "bad": "--red"}[state]
-        shown, wanted = light.evaluate(
-            """(element, name) => {
+        self.page.wait_for_function(  # health may be another for a moment
+            """([selector, state, name]) => {
                 const probe = document.createElement("i");
                 probe.style.background = `var(${name})`;
                 document.body.append(probe);
-                const colors = [element.querySelector(".light"), probe].map(
+                const element = document.querySelector(selector);
+                const [shown, wanted] = [element.querySelector(".light"), probe].map(
                     (each) => getComputedStyle(each).backgroundColor);
                 probe.remove();
-                return colors;
+                return element.dataset.state === state && shown === wanted;
             }""",
-            color,
+            arg=[selector, state, color],
+            timeout=SOON,
         )
-        assert shown == wanted
 
     def choose(self, layer: str) -> None:
         self.page.locator("#layers").get_by_text(layer).click()
