@@ -175,17 +175,22 @@ class Trio:
         return bool(state["num-other-sentinels"] == 2 and state["num-slaves"] == 1)
 
     def master(self) -> Server:
-        """Return the server that the Sentinels name."""
-        with self.sentinels[0].client() as client:
-            _, port = client.sentinel_get_master_addr_by_name(self.name)
+        """Return the server that the first Sentinel names."""
+        port = self._named(self.sentinels[0])
         [master] = [server for server in self.servers if server.port == port]
         return master
 
+    def _named(self, sentinel: Server) -> int:
+        with sentinel.client() as client:
+            _, port = client.sentinel_get_master_addr_by_name(self.name)
+        return int(port)
+
     def settle(self) -> None:
-        """Both servers run, and one follows the other."""
+        """Both servers run, one follows the other, and every Sentinel names that one."""
         for server in self.servers:
             if server.process is None:
                 server.start()
+        wait_until(lambda: len(set(map(self._named, self.sentinels))) == 1, "one master for all")
         master = self.master()
         [other] = [server for server in self.servers if server is not master]
         master.command("REPLICAOF", "NO", "ONE")  # the Sentinels would say so in ten seconds
