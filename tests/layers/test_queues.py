@@ -213,7 +213,7 @@ async def test_a_worker_that_waits_learns_that_the_layer_is_closed(memory: MakeM
     await layer.close()
     try:
         with pytest.raises(LayerClosed, match="was closed"):
-            await asyncio.wait_for(working, 0.2)
+            await soon(working)
     finally:
         working.cancel()
 
