@@ -37,6 +37,32 @@ async def test_joining_twice_is_one_membership(make: Make) -> None:
     assert await read_to_fence(layer, channel) == []
 
 
+async def test_in_memory_the_first_member_joins_with_no_turn_of_the_loop() -> None:
+    layer = InMemoryChannelLayer()
+    channel = await layer.new_channel()
+    with pytest.raises(StopIteration):
+        layer.group_add("group", channel).send(None)
+    await layer.group_send("group", message(1))
+    assert await soon(layer.receive(channel)) == message(1)
+    await layer.close()
+
+
+async def test_who_joined_stays_when_an_earlier_call_for_the_same_is_cancelled(make: Make) -> None:
+    for count in range(6):  # at one of them the group is live, and the first call does not know it
+        layer = make()
+        channel = await layer.new_channel()
+        layer.backend.may_subscribe.clear()
+        first = asyncio.create_task(layer.group_add("group", channel))
+        await until(lambda layer=layer: len(layer.backend.subscribed) == 2)
+        layer.backend.may_subscribe.set()
+        await turns(count)
+        await layer.group_add("group", channel)
+        first.cancel()
+        await asyncio.wait([first])
+        await layer.group_send("group", message(1))
+        assert await read_to_fence(layer, channel) == [message(1)]
+
+
 async def test_who_has_left_gets_nothing(make: Make) -> None:
     layer = make()
     stays, leaves = await layer.new_channel(), await layer.new_channel()

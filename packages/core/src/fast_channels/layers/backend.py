@@ -224,9 +224,6 @@ class Backend(ABC):
     frame_bytes: int = 65_536
     """How many bytes of messages core packs into one payload at best."""
 
-    at_once: bool = False
-    """``subscribe`` never waits for anything, so that core needs no task and no time limit."""
-
     queues: WorkerQueues | None = None
     """The broker's worker queues; None: it has none, and core says so clearly."""
 
@@ -262,6 +259,13 @@ class Backend(ABC):
     @abstractmethod
     async def subscribe(self, topics: Collection[str], /) -> None:
         """Law 1. Subscribing again to a subscribed topic changes nothing."""
+
+    def subscribe_at_once(self, topic: str, /) -> bool:
+        """Law 1 for one topic where that takes no waiting; False, and nothing is done, elsewhere.
+
+        Core asks this first when somebody joins a group, and needs no task and no time limit then.
+        """
+        return False
 
     @abstractmethod
     async def unsubscribe(self, topics: Collection[str], /) -> None:

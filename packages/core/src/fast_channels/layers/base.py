@@ -258,15 +258,17 @@ class BaseChannelLayer(ChannelsNames, KeptGroups, GroupViews):
             role = role_of(channel, presence, watch)
         session = self._session() or await self._open()
         mailbox = session.hub.mailboxes.get(channel)
-        node = channel_node(channel)
-        if mailbox is None and node is None:
+        if mailbox is None:
+            node = channel_node(channel)
+            if node == session.node:
+                session.missed(channel)
+                return
+            if node is not None:
+                await session.control.request("add", group, channel, since, role)
+                return
             mailbox = session.groups.relay(channel, JobQueues(session, self.options, self).put)
-        if mailbox is not None:
+        if role is not None or not session.groups.joined(group, mailbox):
             await session.join(group, mailbox, where, role)
-        elif node != session.node:
-            await session.control.request("add", group, channel, since, role)
-        else:
-            session.missed(channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
         """The channel is no member any more; no error if it was none."""

@@ -38,7 +38,8 @@ class LocalChannel:
         """The channel is a member of the group; ``ChannelNotFound`` once it has ended."""
         if self.mailbox.closed is not None:
             raise self.mailbox.closed
-        await self.session.groups.join(group, self.mailbox)
+        if not self.session.groups.joined(group, self.mailbox):
+            await self.session.groups.join(group, self.mailbox)
 
     def leave(self, group: str) -> None:
         """The channel is no member of the group."""

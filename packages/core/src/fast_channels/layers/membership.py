@@ -41,30 +41,45 @@ class Memberships:
         self._starting: dict[tuple[str, str], asyncio.Future[None]] = {}
         """Calls that find out where a member begins, by topic and channel."""
 
+    def joined(self, group: str, mailbox: Mailbox) -> bool:
+        """The mailbox is a member, and the broker delivers the group's messages.
+
+        False, and nothing has changed, where that takes a while: ``join`` waits for it. Raises
+        ``TooManyGroups``.
+        """
+        topic = group_topic(self._options.prefix, group)
+        joined = mailbox.topics
+        if joined and len(joined) >= self._options.max_groups and topic not in joined:
+            raise TooManyGroups(
+                f"channel {mailbox.name!r} is in {len(joined)} groups already, as many as it may "
+                "be; leave one, or give the layer a larger max_groups"
+            )
+        if self._durable is not None and self._options.history_of(group) is not None:
+            return False
+        if not self._subscriptions.live_at_once(topic):
+            return False
+        self._hub.join(topic, mailbox, group)
+        if self._joins:
+            self._joins.pop((topic, mailbox.name), None)  # who still waits may be cancelled
+        return True
+
     async def join(self, group: str, mailbox: Mailbox, since: Since = None) -> None:
         """The mailbox is a member, and the broker delivers the group's messages.
 
         Raises ``HistoryLost`` where the history does not reach back to ``since``; who was no
         member then is none. Raises ``TooManyGroups``.
         """
+        if self.joined(group, mailbox):
+            return
         topic = group_topic(self._options.prefix, group)
-        joined = mailbox.topics or ()
-        if len(joined) >= self._options.max_groups and topic not in joined:
-            raise TooManyGroups(
-                f"channel {mailbox.name!r} is in {len(joined)} groups already, as many as it may "
-                "be; leave one, or give the layer a larger max_groups"
-            )
         if self._durable is not None and self._options.history_of(group) is not None:
             await self._join_durable(self._durable, group, topic, mailbox, since)
             return
         self._hub.join(topic, mailbox, group)
-        if self._subscriptions.live(topic):
-            return
         join = topic, mailbox.name
         self._joins[join] = self._joins.get(join, 0) + 1
         try:
-            if not await self._subscriptions.taken_at_once(topic):
-                await self._subscriptions.ensure(topic)
+            await self._subscriptions.ensure(topic)
         except BaseException:
             if join in self._joins:  # else another call has joined it meanwhile
                 self._joins[join] -= 1

@@ -50,11 +50,12 @@ class Subscriptions:
         self._leaving.pop(topic, None)
         return topic in self._live
 
-    async def taken_at_once(self, topic: str) -> bool:
-        """The topic, which is not live, is live now; False where that may take a while."""
-        if not self._backend.at_once or self._worker is not None or self._closed:
+    def live_at_once(self, topic: str) -> bool:
+        """As ``live``, of a topic that the broker takes at once, too."""
+        if self.live(topic):
+            return True
+        if self._worker is not None or self._closed or not self._backend.subscribe_at_once(topic):
             return False
-        await self._backend.subscribe([topic])
         self._live.add(topic)
         return True
 

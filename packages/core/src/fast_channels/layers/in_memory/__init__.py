@@ -63,7 +63,7 @@ class MemoryBroker:
             for topic in topics:
                 there = self._subscribers.get(topic, ())
                 if backend not in there:
-                    self._subscribers[topic] = (*there, backend)
+                    self._subscribers[topic] = (*there, backend) if there else backend.alone
 
     def unsubscribe(self, backend: "MemoryBackend", topics: Collection[str]) -> None:
         """The backend gets nothing of the topics any more."""
@@ -150,12 +150,6 @@ class MemoryQueues:
 class MemoryBackend(Backend):
     """Topics inside one process."""
 
-    at_once = True
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.at_once = cls.subscribe is MemoryBackend.subscribe
-
     def __init__(
         self,
         broker: MemoryBroker,
@@ -165,6 +159,8 @@ class MemoryBackend(Backend):
         self.queues = self._queues = queues
         self.history = history
         self._broker = broker
+        self.alone = (self,)
+        """The subscribers of most topics."""
         self.topics: set[str] = set()
         self._inbox: Inbox | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -189,6 +185,14 @@ class MemoryBackend(Backend):
         """Publications to the topics are delivered."""
         self.topics.update(topics)
         self._broker.subscribe(self, topics)
+
+    def subscribe_at_once(self, topic: str, /) -> bool:
+        """True, unless a subclass does something else to subscribe."""
+        if type(self).subscribe is not MemoryBackend.subscribe:
+            return False
+        self.topics.add(topic)
+        self._broker.subscribe(self, (topic,))
+        return True
 
     async def unsubscribe(self, topics: Collection[str], /) -> None:
         """Publications to the topics are not delivered."""
