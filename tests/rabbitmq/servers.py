@@ -317,6 +317,23 @@ class Node:
     def freeze(self) -> None:
         """It holds its connections and does nothing."""
         self.signal(signal.SIGSTOP)
+        deadline = time.monotonic() + PATIENCE
+        while not self._stands():  # one of its threads has to run to stop all others
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} does not stop")
+            time.sleep(0.005)
+
+    def _stands(self) -> bool:
+        """Whether no thread of the node runs, where that can be told."""
+        assert self.process is not None
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended meanwhile
+                if os.getpgid(int(folder.name)) != self.process.pid:
+                    continue
+                for stat in folder.glob("task/*/stat"):
+                    if stat.read_text().rpartition(") ")[2][0] not in "TZX":
+                        return False
+        return True
 
     def thaw(self) -> None:
         """It goes on."""

@@ -65,6 +65,8 @@ class TestQuorum(TestCutOff):
     """Connections are cut: of a quorum queue that a clause has just made, a server that is killed
     (3.10.8 and 4.0.5) has no leader or no jobs when it is started again."""
 
+    patience = 20.0  # fifty of them, made one after another on a busy machine
+    limit = 60.0
     queue_capacity = None  # a quorum queue takes a few more before it notices
 
     def build(self) -> RabbitMQBackend:

@@ -220,8 +220,10 @@ async def test_what_the_server_drops_for_a_slow_process_is_told_as_a_gap(
         there = make(node.by(proxy.port), queue_length=5, capacity_bytes=100_000_000)
         channel = await member(there)
         proxy.passing.clear()
-        for number in range(300):  # more than the sockets and the server's own buffers hold
-            await here.group_send("room", {"type": "flood", "n": number, "text": "x" * 60_000})
+        flood = [{"type": "flood", "n": number, "text": "x" * 60_000} for number in range(300)]
+        # More than the sockets and the server's own buffers hold, and at once: a connection that
+        # is silent for too long is replaced.
+        await asyncio.gather(*(here.group_send("room", message) for message in flood))
         proxy.passing.set()
         await here.group_send("room", LAST)
         came = await read_until(there, channel, LAST)
