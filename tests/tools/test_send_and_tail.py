@@ -101,6 +101,24 @@ def test_ctrl_c_ends_a_tail_that_people_read(redis_server: redis.Server) -> None
         assert tail.returncode == 0
 
 
+def test_ctrl_c_ends_what_would_end_by_itself_with_130(redis_server: redis.Server) -> None:
+    url = redis_server.url
+    with tailing(url, "cut") as tail:
+        with subprocess.Popen(
+            command("send", url, "cut", HELLO, "--count", "1000", "--every", "0.1"),
+            env={**os.environ, **environment()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as sending:
+            assert tail.stdout is not None
+            assert tail.stdout.readline()
+            sending.send_signal(signal.SIGINT)
+            assert sending.communicate(timeout=60) == ("", "")
+        assert sending.returncode == 130
+
+
 def test_a_gap_is_shown_where_the_broker_was_away(tmp_path: Path) -> None:
     with redis.running(tmp_path) as server, tailing(server.url, "news", "--json") as tail:
         sent(server.url, "news", HELLO)
