@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.ports import Port
+from tests.ports import free_port as free_port  # for benchmarks
+
 PATIENCE = 15.0
 HEARD_SECONDS = 5.0
 """Followers of JetStream's leader answer it every second."""
@@ -26,19 +29,12 @@ def binary() -> str:
     return found
 
 
-def free_port() -> int:
-    """Return a port on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 class Server:
     """One ``nats-server`` process, restarted on the same port and with the same options."""
 
     def __init__(self, folder: Path, config: str = "", *, jetstream: bool = True) -> None:
-        self.port = free_port()
+        self._port = Port()
+        self.port = self._port.number
         self.folder = folder / str(self.port)
         self.folder.mkdir()
         self.config = config
@@ -142,9 +138,10 @@ class Cluster:
     password = "kit-secret"
 
     def __init__(self, folder: Path) -> None:
-        ports = [free_port() for _ in range(3)]
+        self._held = [Port() for _ in range(6)]
+        ports = [port.number for port in self._held[:3]]
         routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
-        self._monitors = [free_port() for _ in range(3)]
+        self._monitors = [port.number for port in self._held[3:]]
         self.servers = [
             Server(
                 folder,
