@@ -99,8 +99,9 @@ REASONS: Final = (
     Reason(ONE_BY_ONE, "many_groups", "one sender"),
     Reason(OWN_TOPIC, "many_groups"),
     Reason(
-        "A group there is a name in a dict. Here a join goes the way of every broker: a mailbox "
-        "with bounds, a topic that is subscribed, a place where the group's order is kept.",
+        "A group there is a dict of names, and a channel is nothing until a message comes. Here a "
+        "channel has its bounded mailbox from the start, and a new group its topic, which the "
+        "broker has before the join returns.",
         "joins", ours="ours-memory",
     ),
     Reason(
