@@ -131,8 +131,9 @@ def rabbitmq() -> Generator[Broker, None, None]:
 def nats() -> Generator[Broker, None, None]:
     """A nats-server with JetStream. A message is what varz counts as received."""
     from tests.nats import servers
+    from tests.ports import free_port
 
-    monitor = servers.free_port()
+    monitor = free_port()
     with folder() as place, servers.running(place, f'http: "127.0.0.1:{monitor}"') as server:
 
         def messages() -> int:

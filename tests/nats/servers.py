@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.ports import Port
-from tests.ports import free_port as free_port  # for benchmarks
 
 PATIENCE = 15.0
 HEARD_SECONDS = 5.0

@@ -12,6 +12,8 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.ports import Port
+
 USER, PASSWORD = "kit", "kit-secret"
 COOKIE = secrets.token_hex(10)
 SCRIPTS = ("/usr/lib/rabbitmq/bin/rabbitmq-server",)
@@ -19,9 +21,6 @@ SCRIPTS = ("/usr/lib/rabbitmq/bin/rabbitmq-server",)
 PATIENCE = 25.0
 STARTING = 50.0
 """A node starts in 4 seconds, and in 25 where ten others start."""
-
-PORTS = range(20_000, 32_000)
-"""Ports that no system gives to who asks for any: while a node is down nobody else takes its."""
 
 
 def binary() -> str:
@@ -32,15 +31,6 @@ def binary() -> str:
     if not found:
         raise RuntimeError("rabbitmq-server is not on PATH; run: make setup")
     return found
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens now."""
-    while True:
-        port = secrets.choice(PORTS)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def listening(port: int) -> None:
@@ -60,7 +50,8 @@ class Names:
     """The daemon that tells Erlang's nodes each other's ports, for ours alone."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        self._port = Port()
+        self.port = self._port.number
         program = shutil.which("epmd")
         if not program:
             raise RuntimeError("epmd of Erlang is not on PATH; run: make setup")
@@ -77,7 +68,8 @@ class Node:
     """One node, restarted on the same port and with the same data."""
 
     def __init__(self, folder: Path, names: Names, config: str = "", plugins: str = "") -> None:
-        self.port = free_port()
+        self._ports = Port(), Port()
+        self.port, distribution = (each.number for each in self._ports)
         self.name = f"fc{self.port}@localhost"
         self.folder = folder / str(self.port)
         self.folder.mkdir()
@@ -97,7 +89,7 @@ class Node:
             "RABBITMQ_NODENAME": self.name,
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
-            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_DIST_PORT": str(distribution),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
             "RABBITMQ_LOG_BASE": str(self.folder / "log"),
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),

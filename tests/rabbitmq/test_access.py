@@ -10,6 +10,7 @@ import aio_pika
 import pytest
 from pamqp import commands
 from pamqp.frame import marshal
+from tests.ports import Port
 from tests.refusals import SECRET, refused
 from tests.waiting import read_until, soon, until
 
@@ -20,7 +21,7 @@ from fast_channels_rabbitmq.batches import MARK
 from fast_channels_rabbitmq.urls import parse_servers
 
 from .conftest import Make, member
-from .servers import PASSWORD, USER, Node, free_port, running
+from .servers import PASSWORD, USER, Node, running
 
 LAST = {"type": "last"}
 
@@ -209,9 +210,9 @@ def strict(
     certificates: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[tuple[Node, str]]:
     """A node that takes small messages only, and wants a certificate at that other address."""
-    port = free_port()
+    port = Port()
     config = (
-        f"listeners.ssl.1 = 127.0.0.1:{port}\n"
+        f"listeners.ssl.1 = 127.0.0.1:{port.number}\n"
         f"ssl_options.cacertfile = {certificates}/ca.pem\n"
         f"ssl_options.certfile = {certificates}/server.pem\n"
         f"ssl_options.keyfile = {certificates}/server.key\n"
@@ -221,8 +222,8 @@ def strict(
         "auth_mechanisms.1 = PLAIN\nauth_mechanisms.2 = EXTERNAL\n"
     )
     folder = tmp_path_factory.mktemp("strict")
-    with running(folder, config, "rabbitmq_auth_mechanism_ssl", also=port) as node:
-        yield node, f"127.0.0.1:{port}"
+    with running(folder, config, "rabbitmq_auth_mechanism_ssl", also=port.number) as node:
+        yield node, f"127.0.0.1:{port.number}"
 
 
 @pytest.mark.timeout(120)
