@@ -148,6 +148,28 @@ async def test_an_expired_job_is_counted_by_the_worker_that_finds_it(
     assert worker.stats()["expired"] == 1
 
 
+async def test_a_job_that_is_done_makes_room_also_where_its_server_hears_of_it_late(
+    proxy: Proxy, server: Server, make: Make, prefix: str, operator: Client
+) -> None:
+    refused = 0
+
+    def late(data: bytes) -> bytes:
+        """Answer that a job is done while the stream still has it, as in a cluster."""
+        nonlocal refused
+        refused += data.count(b"maximum messages per subject")
+        return data.replace(b"+ACK\r\n", b"+WPI\r\n")
+
+    layer = make(proxy.url, queue_capacity=1)
+    await layer.send("jobs", {"type": "one"})
+    proxy.rewrite = late
+    assert await soon(layer.receive("jobs")) == {"type": "one"}
+    sending = asyncio.create_task(layer.send("jobs", {"type": "two"}))
+    await until(lambda: refused >= 3 or sending.done())
+    await operator.jetstream().purge_stream(f"{prefix}=q+jobs")
+    await soon(sending)
+    assert await soon(layer.receive("jobs")) == {"type": "two"}
+
+
 async def test_layers_that_differ_in_capacity_share_a_queue(server: Server, make: Make) -> None:
     small, large = make(server.url, queue_capacity=1), make(server.url, queue_capacity=2)
     await small.send("jobs", {"type": "one"})

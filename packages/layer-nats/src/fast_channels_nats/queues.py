@@ -69,10 +69,8 @@ class NatsJob:
             raise
         if not self._end():
             return False
-        ended = self.takers.stream.ended
         answer = self._queues.requests.post(connection, self.message.reply, word)
-        ended.add(answer)
-        answer.add_done_callback(ended.discard)
+        self.takers.stream.ending(answer)
         return True
 
     def _end(self) -> bool:

@@ -41,6 +41,10 @@ WORKERS: Final = "workers"
 ACK_SECONDS: Final = 30.0
 """After this long without a sign from its taker, a job goes to another one."""
 
+SETTLING_SECONDS: Final = 2.0
+"""In a cluster, the server that answers that a job is done tells it the one with the stream later:
+until then that one may say that the queue is full."""
+
 DAY: Final = 86_400
 LARGEST_PIECE: Final = 524_288
 LASTS: Final = b"Fast-Channels-Lasts"
@@ -74,6 +78,7 @@ class QueueStream:
         self._piece = min(LARGEST_PIECE, max_payload - 1_024)
         self._age = 0
         """Seconds that the stream keeps a message, whatever its header says; 0: not known."""
+        self._settling = 0.0
         self._making = asyncio.Lock()
         self._turns = turns
         """Held while what takers need is made."""
@@ -92,21 +97,33 @@ class QueueStream:
             payload = b""
         lines = b"".join(b"%b: %b\r\n" % item for item in headers.items())
         head = b"NATS/1.0\r\n" + lines + b"\r\n"
-        for last in (False, False, True):
-            ended = set(self.ended)
+        delays, again = reconnect_delays(most=LONGEST_DELAY), 2
+        while True:
+            ended, settled = set(self.ended), time.monotonic() > self._settling
             try:
                 await self._store(self._subject, payload, head, expires_in)
                 return
             except Refused as error:
-                if "maximum messages per subject" in str(error):
-                    if ended and not last:  # there is room as soon as the server has read these
-                        await asyncio.wait(ended, timeout=ANSWER_SECONDS)
-                    elif last or not await self._trim():
-                        raise ChannelFull(
-                            f"queue {self.queue!r} holds {self._capacity} jobs, its capacity"
-                        ) from None
-                else:
+                if "maximum messages per subject" not in str(error):
                     raise
+            if not ended and not settled:
+                await asyncio.sleep(next(delays))
+                continue
+            if ended and again:  # there is room soon after the server has read these
+                await asyncio.wait(ended, timeout=ANSWER_SECONDS)
+            elif not again or not await self._trim():
+                raise ChannelFull(f"queue {self.queue!r} holds {self._capacity} jobs, its capacity")
+            again -= 1
+
+    def ending(self, answer: "asyncio.Future[Message]") -> None:
+        """Note that a job is done or released when the answer comes, or soon after that."""
+
+        def came(answer: "asyncio.Future[Message]") -> None:
+            self.ended.discard(answer)
+            self._settling = time.monotonic() + SETTLING_SECONDS
+
+        self.ended.add(answer)
+        answer.add_done_callback(came)
 
     def lasts(self, message: Message, stamped: float) -> bool:
         """Return whether the job, stamped by the server at that time, has not expired."""
