@@ -30,6 +30,26 @@ class FirstConfirmed(BreakableBackend):
         later(0.002, self.broker.subscribe, self, others)
 
 
+@caught_by("test_a_topic_is_subscribed_at_once_or_not_at_all")
+class AsksAndDoesNotWait(BreakableBackend):
+    """Says that it has subscribed when the broker has only been asked."""
+
+    def subscribe_at_once(self, topic: str, /) -> bool:
+        self.topics.add(topic)
+        later(0.002, self.broker.subscribe, self, [topic])
+        return True
+
+
+@caught_by("test_a_topic_is_subscribed_at_once_or_not_at_all")
+class AsksAndDenies(BreakableBackend):
+    """Subscribes, and says that it has not."""
+
+    def subscribe_at_once(self, topic: str, /) -> bool:
+        self.topics.add(topic)
+        self.broker.subscribe(self, [topic])
+        return False
+
+
 @caught_by("test_subscribing_twice_delivers_once")
 class Twice(BreakableBackend):
     """Delivers once for each time that it was subscribed."""

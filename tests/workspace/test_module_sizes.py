@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / "packages"
 MODULE_LINES = 400
-PARTS = {"layers": 5_500, "consumer": 2_000, "the rest": 800}
+PARTS = {"layers": 5_550, "consumer": 2_000, "the rest": 800}
 """Lines of code that each part of core has at most; what adds to one must fit in."""
 
 SOURCES = {

@@ -34,6 +34,20 @@ class SubscriptionClauses(BackendSuite):
             assert await there.expect(topic) == [b"first"]
 
     @clause
+    async def test_a_topic_is_subscribed_at_once_or_not_at_all(self) -> None:
+        """Law 1, and of ``subscribe_at_once``. Usual cause: it asks the broker and does not wait,
+        or asks and returns False."""
+        here, there = await self.process(), await self.process()
+        topics = [self.topic(f"at-once-{number}") for number in range(20)]
+        taken = [topic for topic in topics if there.backend.subscribe_at_once(topic)]
+        for topic in topics:
+            await here.publish(topic, b"first")
+        for topic in taken:
+            assert await there.expect(topic) == [b"first"]
+        await self.silence(here, there)
+        assert [topic for topic in topics if there.payloads(topic)] == taken
+
+    @clause
     async def test_subscribing_twice_delivers_once(self) -> None:
         """Usual cause: the second subscribe makes a second subscription at the broker, or
         registers a second callback in the driver. Keep a set of the topics."""
