@@ -5,6 +5,7 @@ and with ``--json`` an object on stdout, too.
 """
 
 import json
+import os
 import sys
 from typing import Annotated, Any
 
@@ -45,6 +46,9 @@ def main() -> None:
     except typer.TyperException as error:  # of the command line, or that its context ended
         _tell(_one_line(error))
         status = getattr(error, "exit_code", 1)
+    except BrokenPipeError:  # nobody reads on; what Python has yet to write goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
     sys.exit(status or 0)
 
 

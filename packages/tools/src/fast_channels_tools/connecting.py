@@ -152,11 +152,13 @@ def used(work: Callable[[], Coroutine[Any, Any, T]], place: Place) -> T:
     """Return what a command's coroutine does; what goes wrong at the broker is one line.
 
     Exit status 1 for a broker's trouble, 2 for what the command line got wrong. What no layer may
-    raise is shown with its traceback before the line. No password is in either, and
-    ``KeyboardInterrupt`` comes through.
+    raise is shown with its traceback before the line. No password is in either.
+    ``KeyboardInterrupt`` comes through, and ``BrokenPipeError`` of an output that nobody reads.
     """
     try:
         return asyncio.run(work())
+    except BrokenPipeError:
+        raise
     except Exception as error:
         cause: Exception = error
         while together := getattr(cause, "exceptions", ()):  # of a group of tasks
