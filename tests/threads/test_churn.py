@@ -37,7 +37,8 @@ def check(url: str, connections: int, broker: TCPBroker) -> None:
     sys.stdout.write(f"{connections} connections on {url}: {growth=:.3f}, {half=}, {whole=}\n")
     nothing = {"channels": 0, "groups": 0, "Mailbox": 0, "Connection": 0, "Guest": 0, "Visit": 0}
     assert half == whole == {"tasks": 1, "Topic": 1, **nothing}
-    assert growth < 1.05
+    # The allocator's pages alone make 4 % of a few thousand, and nothing of a hundred thousand.
+    assert growth < (1.05 if connections > 50_000 else 1.1)
 
 
 @pytest.mark.parametrize("kind", ["memory", "tcp"])

@@ -31,6 +31,7 @@ from fast_channels.layers.names import (
     group_topic,
     history_topic,
     new_node,
+    remember_channel,
 )
 from fast_channels.layers.options import LayerOptions, OptionKeywords, Patterns
 from fast_channels.layers.presence.views import GroupViews, role_of
@@ -146,6 +147,7 @@ class BaseChannelLayer(ChannelsNames, KeptGroups, GroupViews):
         session = self._session() or await self._open()
         mailbox = session.new_mailbox(prefix)
         session.watch(mailbox)
+        remember_channel(mailbox.name)
         return mailbox.name
 
     async def send(self, channel: str, message: ChannelMessage) -> None:

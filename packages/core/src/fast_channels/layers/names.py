@@ -107,11 +107,9 @@ def channel_name(prefix: str, node: str, number: int) -> str:
     return f"{prefix.removesuffix('.')}.{node}!{number:x}"
 
 
-def new_channel_name(prefix: str, node: str, number: int) -> str:
-    """As ``channel_name``, for a prefix that ``check_channel_prefix`` has passed: it is legal."""
-    name = channel_name(prefix, node, number)
+def remember_channel(name: str) -> None:
+    """``check_channel`` need not look at the name, which was made here and will be given to it."""
     _remember(name, _legal_channels)
-    return name
 
 
 def channel_node(name: str) -> str | None:

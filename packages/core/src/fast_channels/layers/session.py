@@ -45,9 +45,9 @@ from fast_channels.layers.mailbox import Mailbox
 from fast_channels.layers.membership import Memberships, Since
 from fast_channels.layers.messages import decode_message, decode_plain, encode_message
 from fast_channels.layers.names import (
+    channel_name,
     history_topic,
     is_history_topic,
-    new_channel_name,
     new_node,
     node_history_topic,
     node_topic,
@@ -198,7 +198,7 @@ class Session:
 
     def new_mailbox(self, prefix: str, make: MakeMailbox = Mailbox) -> Mailbox:
         """Return the mailbox of a fresh channel; ``discard`` ends it."""
-        name = new_channel_name(prefix, self.node, next(self._numbers))
+        name = channel_name(prefix, self.node, next(self._numbers))
         mailbox = self.hub.mailboxes[name] = make(name, self._options, self.losses)
         return mailbox
 
